@@ -79,3 +79,34 @@ class PolicyDeployed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PolicyDeployed: _TypeAlias = PolicyDeployed  # noqa: Y015
+
+@_typing.final
+class ParkedKeyReleased(_message.Message):
+    """An operator lets a follower go on with a key whose events it had parked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOLLOWER_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SKIP_FIRST_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    follower: _builtins.str
+    key: _builtins.str
+    skip_first: _builtins.bool
+    """Leave out the first parked event, which could not be handled; else it is tried again."""
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        follower: _builtins.str = ...,
+        key: _builtins.str = ...,
+        skip_first: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follower", b"follower", "key", b"key", "reason", b"reason", "skip_first", b"skip_first"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParkedKeyReleased: _TypeAlias = ParkedKeyReleased  # noqa: Y015

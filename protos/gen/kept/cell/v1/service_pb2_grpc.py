@@ -50,6 +50,16 @@ class CellServiceStub:
                 request_serializer=kept_dot_cell_dot_v1_dot_service__pb2.AdvanceTimeRequest.SerializeToString,
                 response_deserializer=kept_dot_cell_dot_v1_dot_service__pb2.AdvanceTimeResponse.FromString,
                 _registered_method=True)
+        self.ListParked = channel.unary_unary(
+                '/kept.cell.v1.CellService/ListParked',
+                request_serializer=kept_dot_cell_dot_v1_dot_service__pb2.ListParkedRequest.SerializeToString,
+                response_deserializer=kept_dot_cell_dot_v1_dot_service__pb2.ListParkedResponse.FromString,
+                _registered_method=True)
+        self.ReleaseParked = channel.unary_unary(
+                '/kept.cell.v1.CellService/ReleaseParked',
+                request_serializer=kept_dot_cell_dot_v1_dot_service__pb2.ReleaseParkedRequest.SerializeToString,
+                response_deserializer=kept_dot_cell_dot_v1_dot_service__pb2.ReleaseParkedResponse.FromString,
+                _registered_method=True)
 
 
 class CellServiceServicer:
@@ -80,6 +90,20 @@ class CellServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListParked(self, request, context):
+        """Events that a deciding follower could not handle, and those that queue behind them, oldest first; at most 100.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseParked(self, request, context):
+        """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CellServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -97,6 +121,16 @@ def add_CellServiceServicer_to_server(servicer, server):
                     servicer.AdvanceTime,
                     request_deserializer=kept_dot_cell_dot_v1_dot_service__pb2.AdvanceTimeRequest.FromString,
                     response_serializer=kept_dot_cell_dot_v1_dot_service__pb2.AdvanceTimeResponse.SerializeToString,
+            ),
+            'ListParked': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListParked,
+                    request_deserializer=kept_dot_cell_dot_v1_dot_service__pb2.ListParkedRequest.FromString,
+                    response_serializer=kept_dot_cell_dot_v1_dot_service__pb2.ListParkedResponse.SerializeToString,
+            ),
+            'ReleaseParked': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseParked,
+                    request_deserializer=kept_dot_cell_dot_v1_dot_service__pb2.ReleaseParkedRequest.FromString,
+                    response_serializer=kept_dot_cell_dot_v1_dot_service__pb2.ReleaseParkedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +215,60 @@ class CellService:
             '/kept.cell.v1.CellService/AdvanceTime',
             kept_dot_cell_dot_v1_dot_service__pb2.AdvanceTimeRequest.SerializeToString,
             kept_dot_cell_dot_v1_dot_service__pb2.AdvanceTimeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListParked(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.cell.v1.CellService/ListParked',
+            kept_dot_cell_dot_v1_dot_service__pb2.ListParkedRequest.SerializeToString,
+            kept_dot_cell_dot_v1_dot_service__pb2.ListParkedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseParked(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.cell.v1.CellService/ReleaseParked',
+            kept_dot_cell_dot_v1_dot_service__pb2.ReleaseParkedRequest.SerializeToString,
+            kept_dot_cell_dot_v1_dot_service__pb2.ReleaseParkedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -44,6 +44,10 @@ class CellServiceStub:
     A time at or before the cell's own moves nothing, and still waits for the followers.
     Errors: cell-not-in-history-mode (FAILED_PRECONDITION), followers-behind (UNAVAILABLE, retry).
     """
+    ListParked: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListParkedRequest, _service_pb2.ListParkedResponse]
+    """Events that a deciding follower could not handle, and those that queue behind them, oldest first; at most 100."""
+    ReleaseParked: _grpc.UnaryUnaryMultiCallable[_service_pb2.ReleaseParkedRequest, _service_pb2.ReleaseParkedResponse]
+    """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out."""
 
 @_typing.type_check_only
 class CellServiceAsyncStub(CellServiceStub):
@@ -61,6 +65,10 @@ class CellServiceAsyncStub(CellServiceStub):
     A time at or before the cell's own moves nothing, and still waits for the followers.
     Errors: cell-not-in-history-mode (FAILED_PRECONDITION), followers-behind (UNAVAILABLE, retry).
     """
+    ListParked: _aio.UnaryUnaryMultiCallable[_service_pb2.ListParkedRequest, _service_pb2.ListParkedResponse]  # type: ignore[assignment]
+    """Events that a deciding follower could not handle, and those that queue behind them, oldest first; at most 100."""
+    ReleaseParked: _aio.UnaryUnaryMultiCallable[_service_pb2.ReleaseParkedRequest, _service_pb2.ReleaseParkedResponse]  # type: ignore[assignment]
+    """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out."""
 
 class CellServiceServicer(metaclass=_abc_1.ABCMeta):
     """The cell itself: its log's head and, in history mode, its clock."""
@@ -93,5 +101,21 @@ class CellServiceServicer(metaclass=_abc_1.ABCMeta):
         A time at or before the cell's own moves nothing, and still waits for the followers.
         Errors: cell-not-in-history-mode (FAILED_PRECONDITION), followers-behind (UNAVAILABLE, retry).
         """
+
+    @_abc_1.abstractmethod
+    def ListParked(
+        self,
+        request: _service_pb2.ListParkedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ListParkedResponse, _abc.Awaitable[_service_pb2.ListParkedResponse]]:
+        """Events that a deciding follower could not handle, and those that queue behind them, oldest first; at most 100."""
+
+    @_abc_1.abstractmethod
+    def ReleaseParked(
+        self,
+        request: _service_pb2.ReleaseParkedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ReleaseParkedResponse, _abc.Awaitable[_service_pb2.ReleaseParkedResponse]]:
+        """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out."""
 
 def add_CellServiceServicer_to_server(servicer: CellServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1,0 +1,68 @@
+"""Settings from the environment, validated at start with one clear message."""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.kernel.errors import Misconfigured
+
+# A Unix socket's whole path has room for 107 bytes.
+LONGEST_RUN_FOLDER = 70
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How one cell is set up. `database` is empty for SQLite files in `data`, else a postgresql:// address."""
+
+    data: Path
+    cell: str
+    database: str
+    development: bool
+    otlp_endpoint: str | None
+    master_key: Path
+
+    @property
+    def run(self) -> Path:
+        """Where sockets are; a short path, since a socket's is limited."""
+        folder = self.data.resolve() / "run"
+        if len(str(folder)) <= LONGEST_RUN_FOLDER:
+            return folder
+        digest = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"kept-{os.getuid()}-{digest}"
+
+    def environment(self) -> dict[str, str]:
+        """The same settings for a child process."""
+        return {
+            "KEPT_DATA": str(self.data),
+            "KEPT_CELL": self.cell,
+            "KEPT_DATABASE": self.database,
+            "KEPT_ENV": "development" if self.development else "production",
+            "KEPT_OTLP_ENDPOINT": self.otlp_endpoint or "",
+            "KEPT_MASTER_KEY_FILE": str(self.master_key),
+        }
+
+
+def read_settings(environment: Mapping[str, str], data: Path | None = None) -> Settings:
+    """Raises Misconfigured with every mistake in one message."""
+    mistakes = []
+    folder = data or Path(environment.get("KEPT_DATA") or "data")
+    cell = environment.get("KEPT_CELL") or "local"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", cell):
+        mistakes.append(f"KEPT_CELL={cell!r}: use 1 to 63 lower-case letters, digits and hyphens")
+    database = environment.get("KEPT_DATABASE") or ""
+    if database and not database.startswith(("postgresql://", "postgres://")):
+        mistakes.append("KEPT_DATABASE: leave it empty for SQLite, or give a postgresql:// address")
+    mode = environment.get("KEPT_ENV") or "production"
+    if mode not in ("production", "development"):
+        mistakes.append(f"KEPT_ENV={mode!r}: production or development")
+    endpoint = environment.get("KEPT_OTLP_ENDPOINT") or None
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        mistakes.append("KEPT_OTLP_ENDPOINT: give an http:// or https:// address, or leave it empty")
+    if mistakes:
+        raise Misconfigured("; ".join(mistakes))
+    key = Path(environment.get("KEPT_MASTER_KEY_FILE") or folder / "master.key")
+    return Settings(folder, cell, database, mode == "development", endpoint, key)

@@ -1,0 +1,218 @@
+"""One way to a database, SQLite or PostgreSQL, behind the same settings: a folder, or a postgresql:// address.
+
+SQL is written once, with `?` for parameters and types from `Dialect`; UUIDs go in as `uuid.UUID`. A namespace (log, keys,
+views_case, ...) is a file on SQLite and a schema on PostgreSQL.
+"""
+
+import sqlite3
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+from uuid import UUID
+
+from services.kernel.errors import Misconfigured, Unavailable
+
+Row = tuple[Any, ...]
+PATIENCE_S = 10.0
+BUSY_MS = 20  # a longer wait inside SQLite would stall an eventlet hub; we retry outside the transaction instead
+
+
+class Cursor(Protocol):
+    rowcount: int
+
+    def fetchone(self) -> Row | None: ...
+    def fetchall(self) -> list[Row]: ...
+    def __iter__(self) -> Iterator[Row]: ...
+
+
+class Session(Protocol):
+    """One connection, inside a transaction or reading; not to be kept beyond its `with`."""
+
+    def execute(self, sql: str, parameters: Sequence[object] = ()) -> Cursor: ...
+    def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """Column types where the two differ, and the clause that takes a row's lock."""
+
+    uuid: str
+    bytes: str
+    for_update: str
+
+
+class Database(ABC):
+    """One namespace. Connections are pooled; `write` is one transaction that commits, or leaves no trace."""
+
+    dialect: Dialect
+
+    def __init__(self) -> None:
+        self._idle: list[Any] = []
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A connection to read from; each statement sees what is committed when it starts."""
+        with self._connection() as connection, self._translated():
+            yield self._session(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """One transaction. Raises Unavailable (storage-busy, storage-full, storage-read-only, storage-lost)."""
+        with self._connection() as connection, self._translated():
+            self._begin(connection)
+            try:
+                yield self._session(connection)
+                self._commit(connection)
+            except BaseException:
+                self._rollback(connection)
+                raise
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        with self._translated():
+            connection = self._idle.pop() if self._idle else self._connect()
+        try:
+            yield connection
+        finally:
+            if self._reusable(connection):
+                self._idle.append(connection)
+            else:
+                connection.close()
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether this namespace was ever made."""
+
+    @abstractmethod
+    def has_table(self, session: Session, name: str) -> bool: ...
+    @abstractmethod
+    def _connect(self) -> Any: ...
+    @abstractmethod
+    def _session(self, connection: Any) -> Session: ...
+    @abstractmethod
+    def _begin(self, connection: Any) -> None: ...
+    @abstractmethod
+    def _commit(self, connection: Any) -> None: ...
+    @abstractmethod
+    def _rollback(self, connection: Any) -> None: ...
+    @abstractmethod
+    def _reusable(self, connection: Any) -> bool: ...
+    @abstractmethod
+    @contextmanager
+    def _translated(self) -> Iterator[None]: ...
+
+
+class SQLite(Database):
+    """One file in WAL mode. `durable` files sync at every commit; others may lose the newest commits, whole, in a power cut."""
+
+    dialect = Dialect(uuid="BLOB", bytes="BLOB", for_update="")
+
+    def __init__(self, path: Path | str, *, durable: bool = True, patience_s: float = PATIENCE_S) -> None:
+        super().__init__()
+        self.path = path
+        self._durable = durable
+        self._patience_s = patience_s
+        self._writing = threading.Lock()
+
+    def exists(self) -> bool:
+        return self.path == ":memory:" or Path(self.path).exists()
+
+    def has_table(self, session: Session, name: str) -> bool:
+        sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?"
+        return session.execute(sql, (name,)).fetchone() is not None
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False, cached_statements=512
+        )
+        wanted = 2 if self._durable else 1
+        connection.execute("pragma journal_mode=wal")
+        connection.execute(f"pragma synchronous={wanted}")
+        connection.execute("pragma cache_size=-32768")
+        if connection.execute("pragma synchronous").fetchone()[0] != wanted:
+            raise Misconfigured(f"{self.path}: SQLite does not sync as asked; refusing to acknowledge what may be lost")
+        return connection
+
+    def _session(self, connection: sqlite3.Connection) -> Session:
+        return cast(Session, connection)  # sqlite3 already speaks `?` and UUIDs through the adapter below
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        self._writing.acquire()
+        try:
+            deadline = time.monotonic() + self._patience_s
+            while True:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                except sqlite3.OperationalError as error:
+                    if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.002)  # another process writes; green in workers, and outside any transaction
+                else:
+                    return
+        except BaseException:
+            self._writing.release()
+            raise
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        connection.execute("COMMIT")
+        self._writing.release()
+
+    def _rollback(self, connection: sqlite3.Connection) -> None:
+        try:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+        finally:
+            self._writing.release()
+
+    def _reusable(self, connection: sqlite3.Connection) -> bool:
+        return not connection.in_transaction
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise _unavailable(error, str(self.path)) from error
+
+
+def _unavailable(error: sqlite3.Error, where: str) -> Exception:
+    match _code(error):
+        case sqlite3.SQLITE_FULL:
+            return Unavailable("storage-full", f"{where}: the disk is full; free some space and try again")
+        case sqlite3.SQLITE_READONLY:
+            return Unavailable("storage-read-only", f"{where}: the file or its folder cannot be written")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return Unavailable("storage-busy", f"{where}: another process writes; try again")
+        case sqlite3.SQLITE_CANTOPEN:
+            return Misconfigured(f"{where}: cannot be opened; check that the folder exists and is yours")
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return Misconfigured(f"{where}: is not a sound SQLite database; restore it from a copy")
+        case sqlite3.SQLITE_IOERR:
+            return Unavailable("storage-lost", f"{where}: cannot be read or written ({error})")
+    return error
+
+
+def _code(error: sqlite3.Error) -> int:
+    return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+sqlite3.register_adapter(UUID, lambda value: value.bytes)
+
+
+def as_uuid(value: Any) -> UUID:
+    """A UUID column's value, whichever database gave it."""
+    return value if isinstance(value, UUID) else UUID(bytes=value)
+
+
+def marks(count: int) -> str:
+    """`?, ?, ?` for a list of parameters."""
+    return ", ".join("?" * count)

@@ -1,0 +1,129 @@
+"""Events are protobuf messages (I2): their classes by name, and the mapper between them and the stored Record."""
+
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from functools import cache
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import kept
+from eventsourcing.persistence import Mapper, StoredEvent
+from google.protobuf.message import Message
+from kept.common.v1.record_pb2 import Record
+
+from services.kernel.clock import micros_of, timestamp_of
+from services.kernel.log.port import Entry, Recorded
+
+EVENT_IDS = uuid5(NAMESPACE_URL, "kept:event")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What a cause gives to each of its events. `occurred_at` in microseconds since 1970 UTC."""
+
+    tenant: str
+    actor: str
+    occurred_at: int
+    correlation_id: str
+    request_key: str = ""
+    causation_id: str = ""
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DomainEvent:
+    """An event of an aggregate that is not yet, or no longer, a stored Record."""
+
+    originator_id: UUID
+    originator_version: int
+    body: Message
+    stamp: Stamp
+    customer_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LogEvent:
+    """A recorded event, opened as far as a follower needs: its place, its Record, and its own message."""
+
+    position: int
+    recorded_at: int
+    record: Record
+    body: Message
+
+    @property
+    def occurred_at(self) -> int:
+        """Microseconds since 1970 UTC."""
+        return micros_of(self.record.occurred_at)
+
+
+@cache
+def event_classes() -> dict[str, type[Message]]:
+    """Every message of every protos/kept/<noun>/v1/events.proto, by full name."""
+    classes: dict[str, type[Message]] = {}
+    for noun in pkgutil.iter_modules(kept.__path__, "kept."):
+        try:
+            module = importlib.import_module(f"{noun.name}.v1.events_pb2")
+        except ModuleNotFoundError:
+            continue  # kept.common has no events
+        for descriptor in module.DESCRIPTOR.message_types_by_name.values():
+            classes[descriptor.full_name] = getattr(module, descriptor.name)
+    return classes
+
+
+def parse_event(type_name: str, data: bytes) -> Message:
+    """Raises KeyError for a type that only a newer Kept knows."""
+    return event_classes()[type_name].FromString(data)
+
+
+def full_name(message: type[Message] | Message) -> str:
+    return message.DESCRIPTOR.full_name
+
+
+def event_id(stream: UUID, version: int) -> str:
+    return str(uuid5(EVENT_IDS, f"{stream}/{version}"))
+
+
+def log_event(recorded: Recorded) -> LogEvent:
+    record = Record.FromString(recorded.record)
+    return LogEvent(recorded.position, recorded.recorded_at, record, parse_event(record.type, record.data))
+
+
+class ProtobufMapper(Mapper[UUID]):
+    """The library's mapper for events that are protobuf messages: the topic is the message's full name."""
+
+    def __init__(self) -> None:  # no transcoder, cipher or compressor: the stored bytes are the streamed bytes
+        return
+
+    def to_stored_event(self, domain_event: DomainEvent) -> Entry:  # type: ignore[override]  # ours is narrower
+        stamp, body = domain_event.stamp, domain_event.body
+        type_name = body.DESCRIPTOR.full_name
+        stream, version = domain_event.originator_id, domain_event.originator_version
+        record = Record(
+            id=event_id(stream, version),
+            type=type_name,
+            stream=str(stream),
+            version=version,
+            tenant=stamp.tenant,
+            customer_id=domain_event.customer_id,
+            occurred_at=timestamp_of(stamp.occurred_at),
+            actor=stamp.actor,
+            request_key=stamp.request_key,
+            correlation_id=stamp.correlation_id,
+            causation_id=stamp.causation_id,
+            traceparent=stamp.traceparent,
+            data=body.SerializeToString(deterministic=True),
+        )
+        return Entry(
+            stream,
+            version,
+            type_name,
+            record.SerializeToString(deterministic=True),
+            stamp.tenant,
+            UUID(domain_event.customer_id) if domain_event.customer_id else None,
+        )
+
+    def to_domain_event(self, stored_event: StoredEvent) -> DomainEvent:  # type: ignore[override]  # ours is narrower
+        record = Record.FromString(stored_event.state)
+        stamp = Stamp(record.tenant, record.actor, 0, record.correlation_id)
+        body = parse_event(record.type, record.data)
+        return DomainEvent(UUID(record.stream), record.version, body, stamp, record.customer_id)

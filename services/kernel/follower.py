@@ -1,0 +1,174 @@
+"""Followers read the log in order, in batches; the effect of a batch and the new position are one commit (I4).
+
+An event that cannot be handled parks its key in that same commit: later events of the key queue behind it, the rest
+goes on. An operator's recorded ParkedKeyReleased lets the key go on.
+"""
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kept.cell.v1.events_pb2 import ParkedKeyReleased
+
+from services.kernel.database import Database, Session
+from services.kernel.errors import Unavailable, VersionConflict
+from services.kernel.events import LogEvent, full_name, log_event
+from services.kernel.log.event_log import EventLog, NotAtHead
+from services.kernel.log.port import Recorded
+from services.kernel.log.positions import Fenced, Parked, Positions
+from services.kernel.telemetry import follower_lag
+
+BATCH = 500
+RELEASED = full_name(ParkedKeyReleased)
+# Not the event's fault: the same batch is tried again.
+TRANSIENT = (Unavailable, Fenced, NotAtHead, VersionConflict)
+_log = logging.getLogger(__name__)
+
+
+class Poisoned(Exception):  # noqa: N818 - says what the event is
+    """The event at this index of the batch cannot be handled."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Consecutive events after `start`. With `park_first` the first one is parked instead of handled."""
+
+    start: int
+    events: Sequence[Recorded]
+    park_first: str | None = None
+
+    @property
+    def end(self) -> int:
+        return self.events[-1].position if self.events else self.start
+
+
+class Follower(ABC):
+    """One named reader of the log. Exactly one holder works at a time; a stale one's commit fails (Fenced)."""
+
+    decides = False
+
+    def __init__(self, name: str, log: EventLog, reads: frozenset[str], batch: int = BATCH) -> None:
+        self.name = name
+        self.log = log
+        self.reads = reads
+        self._limit = batch
+        self._position: int | None = None
+        self._parked_keys: set[str] = set()
+
+    @property
+    @abstractmethod
+    def database(self) -> Database:
+        """Where its position is, beside its effects."""
+
+    @abstractmethod
+    def _commit(self, batch: Batch) -> int:
+        """Handles the batch in one transaction. Returns where the follower stands then. Raises Poisoned."""
+
+    def key(self, event: LogEvent) -> str:
+        """Events of one key are handled in order, or not at all. The customer, where there is one."""
+        return event.record.customer_id or event.record.stream
+
+    def register(self) -> None:
+        with self.database.write() as session:
+            Positions(session).register(self.name)
+
+    def position(self) -> int:
+        with self.database.read() as session:
+            return Positions(session).get(self.name)
+
+    def step(self) -> bool:
+        """One batch. Returns False when there was nothing to do. Whatever it raises left no trace."""
+        try:
+            return self._step()
+        except BaseException:
+            self._forget()
+            raise
+
+    def _step(self) -> bool:
+        if self._position is None:
+            with self.database.read() as session:
+                positions = Positions(session)
+                self._position = positions.get(self.name)
+                self._parked_keys = positions.parked_keys(self.name)
+        start = self._position
+        events = self.log.read(start, self._limit)
+        if not events:
+            return self._idle(start)
+        self._position = self._commit_around_poison(Batch(start, events))
+        follower_lag.set(max(0, len(events) - self._limit), {"follower": self.name})
+        return True
+
+    def _commit_around_poison(self, batch: Batch) -> int:
+        try:
+            return self._commit(batch)
+        except Poisoned as poison:
+            self._forget()
+            _log.error("%s parks position %s: %s", self.name, batch.events[poison.index].position, poison.reason)
+            position = batch.start
+            if poison.index:
+                position = self._commit(Batch(position, batch.events[: poison.index]))
+            return self._commit(Batch(position, batch.events[poison.index : poison.index + 1], poison.reason))
+
+    def _idle(self, _position: int) -> bool:
+        return False
+
+    def _forget(self) -> None:
+        """Drops what was kept in memory; the database knows."""
+        self._position = None
+
+    # For subclasses, inside their transaction
+
+    def _handle_all(self, session: Session, batch: Batch) -> None:
+        for index, recorded in enumerate(batch.events):
+            if recorded.type == RELEASED:
+                self._release(session, log_event(recorded))
+            elif recorded.type in self.reads:
+                try:
+                    self._handle_or_queue(session, recorded, batch.park_first if index == 0 else None)
+                except TRANSIENT:
+                    raise
+                except Exception as error:
+                    raise Poisoned(index, type(error).__name__) from error
+
+    def _handle_or_queue(self, session: Session, recorded: Recorded, park: str | None) -> None:
+        event = log_event(recorded)
+        if park is None and not self._parked_keys:
+            self.handle(session, event)
+            return
+        key = self.key(event)
+        if park is None and key not in self._parked_keys:
+            self.handle(session, event)
+            return
+        Positions(session).park(Parked(self.name, event.position, key, park or "queues behind a parked event"))
+        self._parked_keys.add(key)
+
+    def _release(self, session: Session, event: LogEvent) -> None:
+        release = event.body
+        assert isinstance(release, ParkedKeyReleased)
+        if release.follower != self.name or release.key not in self._parked_keys:
+            return
+        positions = Positions(session)
+        waiting = [parked for parked in positions.parked(self.name) if parked.key == release.key]
+        if release.skip_first:
+            positions.unpark(self.name, waiting.pop(0).position)
+        recorded = self.log.at([parked.position for parked in waiting])
+        for parked in waiting:
+            try:
+                self.handle(session, log_event(recorded[parked.position]))
+            except TRANSIENT:
+                raise
+            except Exception as error:
+                _log.error("%s still cannot handle %s: %s", self.name, parked.position, type(error).__name__)
+                return
+            positions.unpark(self.name, parked.position)
+        self._parked_keys.discard(release.key)
+
+    @abstractmethod
+    def handle(self, session: Session, event: LogEvent) -> None:
+        """One event's effect, within the batch's transaction."""

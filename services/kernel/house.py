@@ -1,0 +1,93 @@
+"""What every process of a cell is built from: the log, the keys, the clock and the databases, from one set of settings."""
+
+from functools import cached_property
+from pathlib import Path
+
+from services.kernel.cell import CellClock
+from services.kernel.config import Settings
+from services.kernel.database import Database, SQLite
+from services.kernel.errors import Misconfigured
+from services.kernel.log.bell import Bell, PostgresBell, SocketBell
+from services.kernel.log.event_log import EventLog
+from services.kernel.log.recorder import LogRecorder
+from services.kernel.privacy import KeyStore, Sealer, read_master_key
+
+
+class House:
+    """Opens what is asked for, when it is asked for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._databases: dict[str, Database] = {}
+
+    def make(self) -> None:
+        """Makes the folders, the master key and the tables of the kernel; the services' are migrated by their own."""
+        settings = self.settings
+        try:
+            settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for folder in (settings.run, settings.run / "log", settings.run / "views"):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError as error:
+            raise Misconfigured(f"{settings.data}: cannot be made or written ({error.strerror})") from error
+        new = not self.database("log").exists()
+        if not new and not self.database("keys").exists():
+            raise Misconfigured("the key store is missing while the log is there: restore it from a copy")
+        read_master_key(settings.master_key, make=new)
+        self.log.migrate(settings.cell)
+        self.keys.migrate()
+
+    def require(self) -> None:
+        """Raises Misconfigured unless everything is there and at this Kept's versions."""
+        self.log.require()
+        self.keys.require()
+
+    def database(self, namespace: str) -> Database:
+        """The log, the keys, or one service's views."""
+        if namespace not in self._databases:
+            self._databases[namespace] = self._open(namespace)
+        return self._databases[namespace]
+
+    def views_database(self, service: str) -> Database:
+        return self.database(f"views_{service}")
+
+    @cached_property
+    def log(self) -> EventLog:
+        return EventLog(self.database("log"), self._bell("log"))
+
+    @cached_property
+    def view_bell(self) -> Bell:
+        return self._bell("views")
+
+    @cached_property
+    def recorder(self) -> LogRecorder:
+        return LogRecorder(self.log)
+
+    @cached_property
+    def clock(self) -> CellClock:
+        return CellClock(self.log)
+
+    @cached_property
+    def keys(self) -> KeyStore:
+        return KeyStore(self.database("keys"), read_master_key(self.settings.master_key, make=False))
+
+    @cached_property
+    def sealer(self) -> Sealer:
+        return Sealer(self.keys, self.settings.cell)
+
+    def close(self) -> None:
+        for database in self._databases.values():
+            database.close()
+
+    def _open(self, namespace: str) -> Database:
+        if self.settings.database:
+            from services.kernel.postgres import Postgres
+
+            return Postgres(self.settings.database, f"{self.settings.cell.replace('-', '_')}_{namespace}")
+        # Views can be rebuilt from the log, so they need not sync at every commit; they stay whole all the same.
+        durable = not namespace.startswith("views_")
+        return SQLite(Path(self.settings.data) / f"{namespace.replace('_', '-')}.db", durable=durable)
+
+    def _bell(self, name: str) -> Bell:
+        if self.settings.database:
+            return PostgresBell(self.settings.database, f"kept_{self.settings.cell}_{name}")
+        return SocketBell(self.settings.run / name)

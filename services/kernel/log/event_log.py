@@ -1,0 +1,225 @@
+"""The log itself, one code for both databases.
+
+Append takes the head's lock; under it positions are dense, `recorded_at` never decreases, each stream's version is
+checked, and a follower's position moves only from where it is expected (I1, I4).
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+from services.kernel.clock import Clock, MachineClock, micros
+from services.kernel.database import Database, Session, as_uuid, marks
+from services.kernel.errors import KeptError, VersionConflict
+from services.kernel.log.bell import Bell
+from services.kernel.log.port import Answer, Head, Move, Recorded, Save
+from services.kernel.log.positions import Positions
+from services.kernel.log.schema import log_tables, migrate, require
+from services.kernel.merkle import Edge, leaf_hash
+
+NAME = "the event log"
+REQUESTS_KEPT = timedelta(days=30)
+
+
+class RequestRepeated(KeptError):
+    """The request was recorded by somebody else meanwhile; ask for its answer."""
+
+
+class NotAtHead(KeptError):
+    """The follower does not stand at the head, so what it knows may be old; read on first."""
+
+
+class EventLog:
+    """Reads and appends. `machine` gives the time of recording, never the business time."""
+
+    def __init__(self, database: Database, bell: Bell, machine: Clock | None = None) -> None:
+        self.database = database
+        self.bell = bell
+        self._machine = machine or MachineClock()
+
+    def migrate(self, cell: str) -> None:
+        """Makes or updates the log's tables. Raises Misconfigured when they belong to a newer Kept."""
+        migrate(self.database, NAME, [log_tables(self.database.dialect)])
+        with self.database.write() as session:
+            if session.execute("SELECT 1 FROM head").fetchone() is None:
+                session.execute("INSERT INTO head VALUES (1, 0, 0, ?)", (b"",))
+                session.execute("INSERT INTO cell VALUES (1, ?, NULL)", (cell,))
+
+    def require(self) -> None:
+        require(self.database, NAME, 1)
+
+    # Appending
+
+    def append(
+        self,
+        saves: Sequence[Save],
+        *,
+        move: Move | None = None,
+        alongside: Callable[[Session], Sequence[Save]] | None = None,
+    ) -> list[int | KeptError]:
+        """Commits what can be committed: for each save its last position, or why it alone was left out.
+
+        With a move everything commits or nothing: raises Fenced, NotAtHead or the first conflict. `alongside` reads and
+        writes its own tables in the same transaction, before the head is locked, and may return more saves.
+        """
+        with self.database.write() as session:
+            if alongside is not None:
+                saves = [*saves, *alongside(session)]
+            head = session.execute(
+                "SELECT position, recorded_at, peaks FROM head" + self.database.dialect.for_update
+            ).fetchone()
+            assert head is not None
+            position, recorded_at, peaks = head
+            if move is not None and move.at_head and position != move.expected:
+                raise NotAtHead("follower-behind", follower=move.follower, position=move.expected, head=position)
+            now = max(recorded_at, micros(self._machine.now()))
+            batch = _Batch(session, position, now)
+            outcomes = [batch.add(save) for save in saves]
+            if move is not None:
+                for outcome in outcomes:
+                    if isinstance(outcome, KeptError):
+                        raise outcome
+                # A follower that stood at the head has nothing to learn from its own events.
+                to = batch.position if move.to == position else move.to
+                Positions(session).move(move.follower, move.expected, to)
+            batch.write(Edge(position, peaks))
+        self.bell.ring()
+        return outcomes
+
+    def forget_old_requests(self) -> int:
+        """Drops requests older than 30 days, by the machine's clock. Returns how many."""
+        before = micros(self._machine.now() - REQUESTS_KEPT)
+        with self.database.write() as session:
+            return session.execute("DELETE FROM request WHERE recorded_at < ?", (before,)).rowcount
+
+    # Reading
+
+    def head(self) -> Head:
+        with self.database.read() as session:
+            row = session.execute("SELECT position, recorded_at, peaks FROM head").fetchone()
+        assert row is not None
+        return Head(row[0], row[1], Edge(row[0], row[2]).root())
+
+    def position(self) -> int:
+        with self.database.read() as session:
+            row = session.execute("SELECT position FROM head").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def read(self, after: int, limit: int) -> list[Recorded]:
+        """Events after a position, in order, at most `limit`."""
+        with self.database.read() as session:
+            rows = session.execute(
+                "SELECT position, type, recorded_at, record FROM log WHERE position > ? ORDER BY position LIMIT ?",
+                (after, limit),
+            )
+            return [Recorded(*row) for row in rows]
+
+    def at(self, positions: Sequence[int]) -> dict[int, Recorded]:
+        """The events at these positions."""
+        if not positions:
+            return {}
+        with self.database.read() as session:
+            rows = session.execute(
+                f"SELECT position, type, recorded_at, record FROM log WHERE position IN ({marks(len(positions))})",  # noqa: S608
+                tuple(positions),
+            )
+            return {row[0]: Recorded(*row) for row in rows}
+
+    def stream(self, stream: UUID, after: int = 0, upto: int | None = None) -> list[tuple[int, str, bytes]]:
+        """(version, type, record) of one stream after a version, in order."""
+        sql = "SELECT version, type, record FROM log WHERE stream = ? AND version > ?"
+        with self.database.read() as session:
+            if upto is None:
+                return list(session.execute(sql + " ORDER BY version", (stream, after)))
+            return list(session.execute(sql + " AND version <= ? ORDER BY version", (stream, after, upto)))
+
+    def version(self, stream: UUID) -> int:
+        """The stream's last version; 0 when it has none."""
+        with self.database.read() as session:
+            row = session.execute("SELECT version FROM stream WHERE id = ?", (stream,)).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def answer(self, key: UUID) -> Answer | None:
+        """What a request got; None when it was never recorded, or longer ago than 30 days."""
+        with self.database.read() as session:
+            row = session.execute(
+                "SELECT fingerprint, id, version, position FROM request WHERE key = ?", (key,)
+            ).fetchone()
+        return None if row is None else Answer(bytes(row[0]), as_uuid(row[1]), row[2], row[3])
+
+
+class _Batch:
+    """The saves of one transaction, under the head's lock."""
+
+    def __init__(self, session: Session, position: int, now: int) -> None:
+        self._session = session
+        self._now = now
+        self._versions: dict[UUID, int] = {}
+        self._changed: set[UUID] = set()
+        self._requests: list[tuple[object, ...]] = []
+        self._keys: set[UUID] = set()
+        self._rows: list[tuple[object, ...]] = []
+        self._leaves: list[bytes] = []
+        self.position = position
+
+    def add(self, save: Save) -> int | KeptError:
+        refusal = self._refusal(save)
+        if refusal is not None:
+            return refusal
+        for entry in save.entries:
+            self.position += 1
+            stream = entry.originator_id
+            assert isinstance(stream, UUID)
+            self._versions[stream] = entry.originator_version
+            self._changed.add(stream)
+            leaf = leaf_hash(self.position, self._now, entry.state)
+            self._leaves.append(leaf)
+            self._rows.append(
+                (self.position, stream, entry.originator_version, entry.topic, entry.tenant, entry.customer_id)
+                + (self._now, entry.state, leaf)
+            )
+        if save.request is not None:
+            self._keys.add(save.request.key)
+            self._requests.append(
+                (save.request.key, save.request.fingerprint, save.answer_id, save.answer_version)
+                + (self.position, self._now)
+            )
+        return self.position
+
+    def _refusal(self, save: Save) -> KeptError | None:
+        if save.request is not None:
+            key = save.request.key
+            sql = "SELECT 1 FROM request WHERE key = ?"
+            if key in self._keys or self._session.execute(sql, (key,)).fetchone() is not None:
+                return RequestRepeated("request-repeated", key=key)
+        expected: dict[UUID, int] = {}
+        for entry in save.entries:
+            stream = entry.originator_id
+            assert isinstance(stream, UUID)
+            before = expected.get(stream)
+            if entry.originator_version != (self._version(stream) if before is None else before) + 1:
+                return VersionConflict(stream)
+            expected[stream] = entry.originator_version
+        return None
+
+    def _version(self, stream: UUID) -> int:
+        if stream not in self._versions:
+            row = self._session.execute("SELECT version FROM stream WHERE id = ?", (stream,)).fetchone()
+            self._versions[stream] = row[0] if row else 0
+        return self._versions[stream]
+
+    def write(self, edge: Edge) -> None:
+        session = self._session
+        if self._rows:
+            session.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
+            session.executemany(
+                "INSERT INTO stream VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version",
+                [(stream, self._versions[stream]) for stream in self._changed],
+            )
+            edge.extend(self._leaves)
+            session.execute(
+                "UPDATE head SET position = ?, recorded_at = ?, peaks = ?", (self.position, self._now, edge.packed())
+            )
+        if self._requests:
+            session.executemany("INSERT INTO request VALUES (?, ?, ?, ?, ?, ?)", self._requests)

@@ -1,0 +1,72 @@
+"""What goes into the log and what comes out of it."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from eventsourcing.persistence import StoredEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Entry(StoredEvent):
+    """An event on its way into the log: the library's StoredEvent (`topic` the type, `state` the Record's bytes)
+    with the columns that the log keeps beside the bytes."""
+
+    tenant: str
+    customer_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event of the log. `recorded_at` in microseconds since 1970 UTC; `record` the stored bytes."""
+
+    position: int
+    type: str
+    recorded_at: int
+    record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command's identity (I6): UUIDv5 of (tenant, principal, method, request id), and an HMAC of its body."""
+
+    key: UUID
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a request got: the aggregate's id, its version and the log position of its last event."""
+
+    fingerprint: bytes
+    id: UUID
+    version: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """What one command commits: its events, and its request with the aggregate that it answers for."""
+
+    entries: tuple[Entry, ...]
+    request: Request | None = None
+    answer_id: UUID | None = None
+    answer_version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A follower's step, from where it stood. With `at_head` it is refused unless `expected` is the log's head."""
+
+    follower: str
+    expected: int
+    to: int
+    at_head: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The log's last position (0 when empty) and the Merkle root over all leaves up to it."""
+
+    position: int
+    recorded_at: int
+    root: bytes

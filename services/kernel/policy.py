@@ -1,0 +1,179 @@
+"""Policies: others' events -> own decisions, live and replayed the same (I12).
+
+A policy reads the event, its own aggregates, and tables that its own follower fills in the same commit; nothing else.
+A due moment fires by an append that is refused unless the follower stands at the head.
+"""
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeVar
+from uuid import UUID
+
+from services.kernel.aggregate import Aggregate
+from services.kernel.cell import CellClock
+from services.kernel.clock import micros
+from services.kernel.database import Database, Dialect, Session
+from services.kernel.events import DomainEvent, LogEvent, ProtobufMapper, Stamp
+from services.kernel.follower import Batch, Follower
+from services.kernel.log.event_log import EventLog
+from services.kernel.log.port import Entry, Move, Save
+from services.kernel.log.schema import migrate
+from services.kernel.telemetry import current_traceparent
+
+A = TypeVar("A", bound=Aggregate)
+KEPT_AGGREGATES = 20_000
+
+
+class Policy(ABC):
+    """One service's reactions. `version` changes with its decisions, and is pinned in each one's actor (I11)."""
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    reads: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def tables(self, dialect: Dialect) -> list[str]:
+        """What its follower keeps beside the log."""
+
+    @abstractmethod
+    def decide(self, work: "Work", event: LogEvent) -> None: ...
+
+    def due(self, work: "Work", now: int) -> None:
+        """Fires every moment that fell due before `now` (microseconds UTC), in order."""
+
+    def next_due(self, _session: Session) -> int | None:
+        """The earliest moment that waits, microseconds UTC."""
+        return None
+
+    @property
+    def actor(self) -> str:
+        return f"policy:{self.name}@{self.version}"
+
+    def stamp(self, cause: LogEvent) -> Stamp:
+        """For decisions that follow from an event."""
+        record = cause.record
+        return Stamp(
+            tenant=record.tenant,
+            actor=self.actor,
+            occurred_at=cause.occurred_at,
+            correlation_id=record.correlation_id,
+            causation_id=record.id,
+            traceparent=current_traceparent(),
+        )
+
+
+class Aggregates:
+    """The policy's own aggregates, the most recently used kept in memory: nobody else appends to their streams."""
+
+    def __init__(self, load: Callable[[UUID], Sequence[DomainEvent]], most: int = KEPT_AGGREGATES) -> None:
+        self._load = load
+        self._most = most
+        self._kept: OrderedDict[UUID, Aggregate] = OrderedDict()
+
+    def get(self, kind: type[A], id: UUID) -> A:  # noqa: A002 - the field's own word
+        """The aggregate as it is, or a new one of version 0."""
+        found = self._kept.get(id)
+        if found is None:
+            found = kind.projector()(None, self._load(id)) or kind(id)
+            self._kept[id] = found
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        else:
+            self._kept.move_to_end(id)
+        assert isinstance(found, kind)
+        return found
+
+    def clear(self) -> None:
+        self._kept.clear()
+
+
+class Work:
+    """One batch of a policy: its tables, its aggregates, and what was decided, in order."""
+
+    def __init__(self, session: Session, aggregates: Aggregates) -> None:
+        self.session = session
+        self._aggregates = aggregates
+        self._mapper = ProtobufMapper()
+        self.decided: list[Entry] = []
+
+    def decide(self, kind: type[A], id: UUID, stamp: Stamp, decision: Callable[[A], None]) -> None:  # noqa: A002
+        aggregate = self._aggregates.get(kind, id)
+        aggregate.stamp = stamp
+        decision(aggregate)
+        self.decided.extend(map(self._mapper.to_stored_event, aggregate.collect_events()))
+
+
+class PolicyFollower(Follower):
+    """Runs a policy; its decisions, its tables and its position are one commit in the log's database."""
+
+    decides = True
+
+    def __init__(self, policy: Policy, log: EventLog, clock: CellClock, batch: int = 200) -> None:
+        super().__init__(policy.name, log, policy.reads, batch)
+        self.policy = policy
+        self._clock = clock
+        self._aggregates = Aggregates(self._events_of)
+        self._work: Work | None = None
+
+    @property
+    def database(self) -> Database:
+        return self.log.database
+
+    def migrate(self) -> None:
+        migrate_policy(self.policy, self.database)
+        self.register()
+
+    def next_due(self) -> int | None:
+        """When to wake although nothing rings; None in history mode, where time is an event."""
+        if self._clock.history_now() is not None:
+            return None
+        with self.database.read() as session:
+            return self.policy.next_due(session)
+
+    def handle(self, session: Session, event: LogEvent) -> None:
+        assert self._work is not None
+        self.policy.decide(self._work, event)
+
+    def _commit(self, batch: Batch) -> int:
+        def decide(session: Session) -> Sequence[Save]:
+            self._work = Work(session, self._aggregates)
+            self._handle_all(session, batch)
+            return (Save(tuple(self._work.decided)),)
+
+        return self._append(decide, Move(self.name, batch.start, batch.end))
+
+    def _idle(self, position: int) -> bool:
+        due = self.next_due()
+        now = micros(self._clock.now())
+        if due is None or due >= now:
+            return False
+
+        def fire(session: Session) -> Sequence[Save]:
+            work = Work(session, self._aggregates)
+            self.policy.due(work, now)
+            return (Save(tuple(work.decided)),)
+
+        self._position = self._append(fire, Move(self.name, position, position, at_head=True))
+        return True
+
+    def _append(self, decide: Callable[[Session], Sequence[Save]], move: Move) -> int:
+        (last,) = self.log.append((), move=move, alongside=decide)
+        assert isinstance(last, int)
+        # It stood at the head exactly when its own events came right after the batch.
+        return self.position() if last > move.to else move.to
+
+    def _events_of(self, stream: UUID) -> Sequence[DomainEvent]:
+        mapper = ProtobufMapper()
+        return [
+            mapper.to_domain_event(Entry(stream, version, topic, record, "", None))
+            for version, topic, record in self.log.stream(stream)
+        ]
+
+    def _forget(self) -> None:
+        super()._forget()
+        self._aggregates.clear()
+
+
+def migrate_policy(policy: Policy, database: Database) -> None:
+    migrate(database, f"the {policy.name} policy", [policy.tables(database.dialect)])

@@ -1,0 +1,1 @@
+"""gRPC servers of the API processes; never imported by workers (I8)."""

@@ -1,0 +1,82 @@
+"""What stands around every unary call: trace, refusals, deadline, identity."""
+
+import re
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import grpc
+from opentelemetry import trace
+
+from services.kernel.application import Caller
+from services.kernel.errors import Unauthenticated, Unavailable
+from services.kernel.rpc.errors import abort
+from services.kernel.telemetry import call_duration, context_of, tracer
+
+PRINCIPAL, TENANT, TRACEPARENT = "kept-principal", "kept-tenant", "traceparent"
+_PRINCIPAL = re.compile(r"(user|service|partner|auditor):[a-z0-9][a-z0-9._@-]{0,98}")
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_OPEN_TO_ALL = ("/grpc.health.", "/grpc.reflection.")
+
+_caller: ContextVar[Caller] = ContextVar("caller")
+
+Method = Callable[[Any, grpc.ServicerContext], Any]
+
+
+def current_caller() -> Caller:
+    """Who makes the call that this thread serves."""
+    return _caller.get()
+
+
+class Guard(grpc.ServerInterceptor):
+    """Wraps every method of ours; health and reflection pass as they are."""
+
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler | None],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler | None:
+        handler = continuation(handler_call_details)
+        name = handler_call_details.method
+        if handler is None or name.startswith(_OPEN_TO_ALL) or handler.unary_unary is None:
+            return handler
+        return grpc.unary_unary_rpc_method_handler(
+            _guarded(name, handler.unary_unary),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _guarded(name: str, method: Method) -> Method:
+    def call(request: Any, context: grpc.ServicerContext) -> Any:
+        started = time.monotonic()
+        metadata = {key: value for key, value in context.invocation_metadata()}  # noqa: C416 - pairs of its own type
+        parent = context_of(str(metadata.get(TRACEPARENT, "")))
+        with tracer.start_as_current_span(name, context=parent, kind=trace.SpanKind.SERVER):
+            try:
+                _refuse_expired(context)
+                _caller.set(_identify(name, metadata))
+                return method(request, context)
+            except Exception as error:
+                abort(context, error)
+                raise AssertionError("abort raises") from error
+            finally:
+                call_duration.record(time.monotonic() - started, {"rpc.method": name})
+
+    return call
+
+
+def _refuse_expired(context: grpc.ServicerContext) -> None:
+    left = context.time_remaining()
+    if left is not None and left <= 0:
+        raise Unavailable("deadline-passed", "the caller no longer waits for this")
+
+
+def _identify(method: str, metadata: dict[str, Any]) -> Caller:
+    principal, tenant = str(metadata.get(PRINCIPAL, "")), str(metadata.get(TENANT, ""))
+    if not _PRINCIPAL.fullmatch(principal):
+        raise Unauthenticated("principal-missing", f"say who calls in metadata {PRINCIPAL}, for example user:ana")
+    if not _TENANT.fullmatch(tenant):
+        raise Unauthenticated("tenant-missing", f"say for which company in metadata {TENANT}, for example main")
+    return Caller(principal, tenant, method)

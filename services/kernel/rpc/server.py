@@ -1,0 +1,63 @@
+"""A sync gRPC server: health, graceful drain, and one clear error where it cannot listen."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.kernel.errors import Misconfigured
+from services.kernel.ready import announce_ready
+from services.kernel.rpc.interceptors import Guard
+
+THREADS = 8
+DRAIN_S = 3.0
+MOST_REQUEST_BYTES = 256 * 1024
+_OPTIONS = (
+    ("grpc.so_reuseport", 0),  # a busy port is an error, not a share
+    ("grpc.max_receive_message_length", MOST_REQUEST_BYTES),
+)
+
+
+def serve(register: Callable[[grpc.Server], Sequence[str]], address: str, *, development: bool) -> None:
+    """Serves until SIGTERM or SIGINT, then lets running calls finish.
+
+    `register` adds servicers and returns their full names. `address` is unix:PATH, which only its owner can open, or
+    HOST:PORT. Raises Misconfigured when it is taken.
+    """
+    server = grpc.server(ThreadPoolExecutor(THREADS, "rpc"), interceptors=(Guard(),), options=_OPTIONS)
+    names = register(server)
+    alive = health.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(alive, server)
+    if development:
+        reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
+    _listen(server, address)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server.start()
+    for name in ("", *names):
+        alive.set(name, health_pb2.HealthCheckResponse.SERVING)
+    announce_ready()
+    stop.wait()
+    alive.enter_graceful_shutdown()
+    server.stop(DRAIN_S).wait()
+
+
+def _listen(server: grpc.Server, address: str) -> None:
+    before = os.umask(0o177)
+    try:
+        if address.startswith("unix:"):
+            Path(address.removeprefix("unix:")).unlink(missing_ok=True)  # left behind by a process that was killed
+        bound = server.add_insecure_port(address)
+    except RuntimeError:
+        bound = 0
+    finally:
+        os.umask(before)
+    if not bound and not address.startswith("unix:"):
+        raise Misconfigured(f"{address} is taken or cannot be listened on; stop what uses it or choose another")

@@ -1,0 +1,48 @@
+"""Traces and metrics, off until KEPT_OTLP_ENDPOINT is set. Spans go through gRPC, the log's records and the workers."""
+
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+tracer = trace.get_tracer("kept")
+meter = metrics.get_meter("kept")
+_w3c = TraceContextTextMapPropagator()
+
+appended = meter.create_counter("kept.log.appended", unit="{event}", description="Events appended to the log")
+call_duration = meter.create_histogram("kept.rpc.duration", unit="s", description="Time of one RPC in the server")
+follower_lag = meter.create_gauge("kept.follower.lag", unit="{event}", description="Positions a follower is behind")
+batch_duration = meter.create_histogram("kept.follower.batch", unit="s", description="Time of one follower's batch")
+
+
+def start_telemetry(service: str, endpoint: str | None) -> None:
+    """Sets up exporters over OTLP/HTTP; does nothing without an endpoint."""
+    if not endpoint:
+        return
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    resource = Resource.create({"service.name": f"kept-{service}"})
+    traces = TracerProvider(resource=resource)
+    traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(f"{endpoint}/v1/traces")))
+    trace.set_tracer_provider(traces)
+    reader = PeriodicExportingMetricReader(OTLPMetricExporter(f"{endpoint}/v1/metrics"))
+    metrics.set_meter_provider(MeterProvider(resource=resource, metric_readers=[reader]))
+
+
+def current_traceparent() -> str:
+    """W3C trace context of the current span; empty when tracing is off."""
+    if not trace.get_current_span().get_span_context().is_valid:
+        return ""
+    carrier: dict[str, str] = {}
+    _w3c.inject(carrier)
+    return carrier.get("traceparent", "")
+
+
+def context_of(traceparent: str) -> Context | None:
+    """The context to go on in; None where there is none."""
+    return _w3c.extract({"traceparent": traceparent}) if traceparent else None

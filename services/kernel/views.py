@@ -1,0 +1,131 @@
+"""Read models: tables, and which events change which rows. Rebuilt rows equal live ones; sealed columns stay sealed."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from services.kernel.cell import wait_until
+from services.kernel.database import Database, Dialect, Session
+from services.kernel.errors import Unavailable
+from services.kernel.events import LogEvent
+from services.kernel.follower import Batch, Follower
+from services.kernel.log.bell import Bell
+from services.kernel.log.event_log import EventLog
+from services.kernel.log.positions import Positions
+from services.kernel.log.schema import follower_tables, migrate, require
+
+WAIT_WITHIN = timedelta(seconds=5)
+MOST_WAITING = 2
+
+
+@dataclass(frozen=True)
+class Table:
+    """`columns` maps names to text, int, uuid or bytes. `sealed` columns hold a serialized Sealed; `stream` is the
+    uuid column that names the stream they were sealed for."""
+
+    name: str
+    columns: dict[str, str]
+    key: tuple[str, ...]
+    indexes: tuple[tuple[str, ...], ...] = ()
+    sealed: tuple[str, ...] = ()
+    stream: str = ""
+
+    def statements(self, dialect: Dialect) -> list[str]:
+        types = {"text": "TEXT", "int": "BIGINT", "uuid": dialect.uuid, "bytes": dialect.bytes}
+        columns = ", ".join(f"{name} {types[kind]}" for name, kind in self.columns.items())
+        made = [f"CREATE TABLE {self.name} ({columns}, PRIMARY KEY ({', '.join(self.key)}))"]
+        for number, index in enumerate(self.indexes):
+            made.append(f"CREATE INDEX {self.name}_{number} ON {self.name} ({', '.join(index)})")
+        return made
+
+
+@dataclass(frozen=True)
+class ViewSet:
+    """All views of one service. A new `version` means other tables or other rows: they are rebuilt from the log."""
+
+    name: str
+    version: int
+    tables: tuple[Table, ...]
+    reads: frozenset[str]
+    apply: Callable[[Session, LogEvent], None]
+
+    def migrate(self, database: Database) -> None:
+        migrate(database, self._title, [self._statements(database.dialect)] * self.version)
+
+    def require(self, database: Database) -> None:
+        require(database, self._title, self.version)
+
+    @property
+    def _title(self) -> str:
+        return f"the {self.name} views"
+
+    def _statements(self, dialect: Dialect) -> list[str]:
+        made = follower_tables(dialect)
+        for table in self.tables:
+            made.extend(table.statements(dialect))
+        return made
+
+
+class ViewFollower(Follower):
+    """Keeps one service's views."""
+
+    def __init__(self, views: ViewSet, log: EventLog, database: Database, bell: Bell) -> None:
+        super().__init__(f"{views.name}-views", log, views.reads)
+        self._views = views
+        self._database = database
+        self._bell = bell
+
+    @property
+    def database(self) -> Database:
+        return self._database
+
+    def handle(self, session: Session, event: LogEvent) -> None:
+        self._views.apply(session, event)
+
+    def _commit(self, batch: Batch) -> int:
+        with self._database.write() as session:
+            Positions(session).move(self.name, batch.start, batch.end)
+            self._handle_all(session, batch)
+        self._bell.ring()
+        return batch.end
+
+
+@dataclass
+class ViewReader:
+    """For servicers: a view that is at least as new as a caller asks for."""
+
+    views: ViewSet
+    database: Database
+    log: EventLog
+    _places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MOST_WAITING))
+
+    @contextmanager
+    def read(self, after_position: int = 0) -> Iterator[Session]:
+        """Raises view-behind when the view does not get there in time, or too many wait already."""
+        if after_position > 0 and not self._reached(after_position):
+            self._wait(after_position)
+        with self.database.read() as session:
+            yield session
+
+    def _wait(self, position: int) -> None:
+        # Threads that wait serve nobody: a few may, the others' callers ask again.
+        if not self._places.acquire(blocking=False):
+            raise Unavailable("view-behind", "the view has not read that position yet; try again")
+        try:
+            wait_until(self.log, lambda: self._reached(position), WAIT_WITHIN, "view-behind")
+        finally:
+            self._places.release()
+
+    def _reached(self, position: int) -> bool:
+        with self.database.read() as session:
+            return Positions(session).get(f"{self.views.name}-views") >= position
+
+
+def upsert(table: Table, columns: Sequence[str]) -> str:
+    """SQL that inserts a row or replaces these columns of it."""
+    marks_ = ", ".join("?" * len(columns))
+    updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in table.key)
+    conflict = f"ON CONFLICT ({', '.join(table.key)}) DO " + (f"UPDATE SET {updates}" if updates else "NOTHING")
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks_}) {conflict}"  # noqa: S608 - our own names
