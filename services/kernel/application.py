@@ -1,6 +1,7 @@
 """Commands on aggregates: load, decide, save; at most three times on a version conflict; exactly once by request id."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -106,10 +107,8 @@ class Application(LibraryApplication[UUID]):
     def load(self, kind: type[A], id: str, *, tenant: str) -> A:  # noqa: A002
         """Raises <noun>-not-found; another tenant's is not found either."""
         aggregate = None
-        try:
-            aggregate = self.repository.get(UUID(id), projector_func=kind.projector())  # type: ignore[type-var, arg-type]
-        except (AggregateNotFoundError, ValueError):
-            pass
+        with suppress(AggregateNotFoundError, ValueError):
+            aggregate = self.repository.get(UUID(id), projector_func=kind.projector())
         if aggregate is None or aggregate.tenant != tenant:
             raise kind.not_found(id)
         return aggregate
@@ -123,7 +122,7 @@ class Application(LibraryApplication[UUID]):
             answering = aggregates[-1]
             try:
                 with tracer.start_as_current_span("log.append"):
-                    recorded = self.save(  # type: ignore[call-arg]
+                    recorded = self.save(
                         *aggregates,
                         request=command.request,
                         answer=(answering.id, answering.version),

@@ -61,19 +61,19 @@ class CellApplication(Application):
         if self.clock.history_now() is None:
             if self.event_log.position() > 0:
                 raise Refused("cell-not-empty", "history mode is for an empty cell; start a new one")
-            return self._record(command, HistoryStarted(), EPOCH)
-        return self._nothing(command)
+            return self._append(command, HistoryStarted(), EPOCH)
+        return self._nothing()
 
     def advance(self, command: Command, to: datetime) -> Receipt:
         """Raises cell-not-in-history-mode, and followers-behind when they do not drain in time."""
         now = self.clock.history_now()
         if now is None:
             raise Refused("cell-not-in-history-mode", "a live cell's clock cannot be advanced")
-        receipt = self._record(command, TimeAdvanced(now=timestamp(to)), to) if to > now else self._nothing(command)
+        receipt = self._append(command, TimeAdvanced(now=timestamp(to)), to) if to > now else self._nothing()
         self._drained(DRAIN_WITHIN)
         return receipt
 
-    def _record(self, command: Command, event: HistoryStarted | TimeAdvanced, to: datetime) -> Receipt:
+    def _append(self, command: Command, event: HistoryStarted | TimeAdvanced, to: datetime) -> Receipt:
         known = self.event_log.answer(command.request.key)
         if known is not None:
             if known.fingerprint != command.request.fingerprint:
@@ -97,7 +97,7 @@ class CellApplication(Application):
             raise outcome
         return Receipt(id=str(TIME_STREAM), version=version, position=outcome)
 
-    def _nothing(self, command: Command) -> Receipt:
+    def _nothing(self) -> Receipt:
         version = self.event_log.version(TIME_STREAM)
         return Receipt(id=str(TIME_STREAM), version=version, position=self.event_log.position())
 

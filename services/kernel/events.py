@@ -122,7 +122,7 @@ class ProtobufMapper(Mapper[UUID]):
             UUID(domain_event.customer_id) if domain_event.customer_id else None,
         )
 
-    def to_domain_event(self, stored_event: StoredEvent) -> DomainEvent:  # type: ignore[override]  # ours is narrower
+    def to_domain_event(self, stored_event: StoredEvent) -> DomainEvent:
         record = Record.FromString(stored_event.state)
         stamp = Stamp(record.tenant, record.actor, 0, record.correlation_id)
         body = parse_event(record.type, record.data)

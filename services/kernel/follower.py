@@ -26,7 +26,7 @@ TRANSIENT = (Unavailable, Fenced, NotAtHead, VersionConflict)
 _log = logging.getLogger(__name__)
 
 
-class Poisoned(Exception):  # noqa: N818 - says what the event is
+class Poisoned(Exception):
     """The event at this index of the batch cannot be handled."""
 
     def __init__(self, index: int, reason: str) -> None:

@@ -39,7 +39,7 @@ class Policy(ABC):
     @abstractmethod
     def decide(self, work: "Work", event: LogEvent) -> None: ...
 
-    def due(self, work: "Work", now: int) -> None:
+    def due(self, work: "Work", now: int) -> None:  # noqa: B027 - a policy without due moments has nothing to fire
         """Fires every moment that fell due before `now` (microseconds UTC), in order."""
 
     def next_due(self, _session: Session) -> int | None:
@@ -132,6 +132,7 @@ class PolicyFollower(Follower):
             return self.policy.next_due(session)
 
     def handle(self, session: Session, event: LogEvent) -> None:
+        del session  # the work's own, in the same transaction
         assert self._work is not None
         self.policy.decide(self._work, event)
 

@@ -78,7 +78,7 @@ class KeyStore:
     def require(self) -> None:
         require(self._database, NAME, 1)
         with self._database.read() as session:
-            keys = dict(session.execute("SELECT name, key FROM cell_key"))  # type: ignore[arg-type]  # rows are pairs
+            keys: dict[str, bytes] = dict(session.execute("SELECT name, key FROM cell_key").fetchall())
         try:
             self._unwrapped(keys["probe"], b"probe")
             self._fingerprint_key = self._unwrapped(keys["fingerprint"], b"fingerprint")

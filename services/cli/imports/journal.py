@@ -107,10 +107,11 @@ def open_journal(data_dir: Path, digest: str) -> Iterator[Journal]:
     except OSError as error:
         raise JournalError(f"{path}: {error.strerror}") from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise JournalError(f"{path}: another import of this file into this folder is running") from error
         yield Journal(path, descriptor)
-    except BlockingIOError as error:
-        raise JournalError(f"{path}: another import of this file into this folder is running") from error
     finally:
         os.close(descriptor)
 

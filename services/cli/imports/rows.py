@@ -119,10 +119,10 @@ class Table:
     rejected: list[Rejected] = field(default_factory=list)
     # Of incidents whose last row is Closed; for the comparison at the end and nothing before it.
     made_sla: dict[str, bool] = field(default_factory=dict)
-    _rows: array[int] = field(default_factory=lambda: array("q"))
-    _lines: array[int] = field(default_factory=lambda: array("q"))
-    _times: array[int] = field(default_factory=lambda: array("q"))
-    _codes: list[array[int]] = field(default_factory=lambda: [array("I") for _ in COLUMNS])
+    _rows: "array[int]" = field(default_factory=lambda: array("q"))
+    _lines: "array[int]" = field(default_factory=lambda: array("q"))
+    _times: "array[int]" = field(default_factory=lambda: array("q"))
+    _codes: "list[array[int]]" = field(default_factory=lambda: [array("I") for _ in COLUMNS])
     _texts: list[dict[str, int]] = field(default_factory=lambda: [{} for _ in COLUMNS])
 
     def __len__(self) -> int:

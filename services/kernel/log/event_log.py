@@ -66,7 +66,7 @@ class EventLog:
             if alongside is not None:
                 saves = [*saves, *alongside(session)]
             head = session.execute(
-                "SELECT position, recorded_at, peaks FROM head" + self.database.dialect.for_update
+                "SELECT position, recorded_at, peaks FROM head" + self.database.dialect.for_update  # noqa: S608
             ).fetchone()
             assert head is not None
             position, recorded_at, peaks = head

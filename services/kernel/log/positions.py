@@ -27,7 +27,7 @@ class Positions:
         return 0 if row is None else int(row[0])
 
     def all(self) -> dict[str, int]:
-        return dict(self._session.execute("SELECT name, position FROM follower"))  # type: ignore[arg-type]  # rows are pairs
+        return dict(self._session.execute("SELECT name, position FROM follower").fetchall())
 
     def register(self, follower: str) -> None:
         """Makes the follower known, so that others can wait for it."""

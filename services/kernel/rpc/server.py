@@ -30,7 +30,7 @@ def serve(register: Callable[[grpc.Server], Sequence[str]], address: str, *, dev
     `register` adds servicers and returns their full names. `address` is unix:PATH, which only its owner can open, or
     HOST:PORT. Raises Misconfigured when it is taken.
     """
-    server = grpc.server(ThreadPoolExecutor(THREADS, "rpc"), interceptors=(Guard(),), options=_OPTIONS)
+    server = grpc.server(ThreadPoolExecutor(THREADS, "rpc"), interceptors=[Guard()], options=_OPTIONS)
     names = register(server)
     alive = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(alive, server)
