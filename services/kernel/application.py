@@ -9,12 +9,13 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from eventsourcing.application import AggregateNotFoundError
 from eventsourcing.application import Application as LibraryApplication
 from eventsourcing.persistence import ApplicationRecorder
-from kept.common.v1.record_pb2 import Receipt
+from google.protobuf.message import Message
+from kept.common.v1.record_pb2 import Receipt, Record
 
 from services.kernel.aggregate import Aggregate
 from services.kernel.clock import Clock, micros, micros_of
-from services.kernel.errors import Invalid, RequestIdReused, VersionConflict
-from services.kernel.events import ProtobufMapper, Stamp
+from services.kernel.errors import Invalid, NotFound, RequestIdReused, VersionConflict
+from services.kernel.events import ProtobufMapper, Stamp, full_name
 from services.kernel.log.event_log import RequestRepeated
 from services.kernel.log.port import Answer, Request
 from services.kernel.log.recorder import LogRecorder
@@ -113,6 +114,12 @@ class Application(LibraryApplication[UUID]):
             raise kind.not_found(id)
         return aggregate
 
+    def require_stream(self, noun: str, id: str, born_by: type[Message], command: Command) -> None:  # noqa: A002
+        """Raises <noun>-not-found unless such a stream of another service is in this tenant's log (I1: all may read)."""
+        events = self._log_recorder.log.stream(UUID(id), upto=1)
+        if not events or events[0][1] != full_name(born_by) or _tenant(events[0][2]) != command.stamp.tenant:
+            raise NotFound(f"{noun}-not-found", f"there is no {noun} {id}", **{noun: id})
+
     def _exactly_once(self, command: Command, attempt: Callable[[], Sequence[Aggregate]]) -> Receipt:
         for _ in range(ATTEMPTS):
             known = self._log_recorder.log.answer(command.request.key)
@@ -141,3 +148,7 @@ class Application(LibraryApplication[UUID]):
         if known.fingerprint != command.request.fingerprint:
             raise RequestIdReused(command.request_id)
         return Receipt(id=str(known.id), version=known.version, position=known.position)
+
+
+def _tenant(record: bytes) -> str:
+    return Record.FromString(record).tenant

@@ -18,6 +18,7 @@ from services.kernel.clock import EPOCH, MachineClock, micros, moment, timestamp
 from services.kernel.database import Session
 from services.kernel.errors import Refused, RequestIdReused, Unavailable, VersionConflict
 from services.kernel.events import DomainEvent, ProtobufMapper, Stamp
+from services.kernel.log.bell import Bell
 from services.kernel.log.event_log import EventLog, RequestRepeated
 from services.kernel.log.port import Save
 from services.kernel.log.positions import Positions
@@ -102,7 +103,7 @@ class CellApplication(Application):
         return Receipt(id=str(TIME_STREAM), version=version, position=self.event_log.position())
 
     def _drained(self, within: timedelta) -> None:
-        wait_until(self.event_log, self._all_at_head, within, "followers-behind")
+        wait_until(self.event_log.bell, self._all_at_head, within, "followers-behind")
 
     def _all_at_head(self) -> bool:
         with self.event_log.database.read() as session:
@@ -111,11 +112,11 @@ class CellApplication(Application):
             return all(position >= head[0] for position in Positions(session).all().values())
 
 
-def wait_until(log: EventLog, reached: Callable[[], bool], within: timedelta, slug: str) -> None:
+def wait_until(bell: Bell, reached: Callable[[], bool], within: timedelta, slug: str) -> None:
     """Returns when it is so, woken by the bell. Raises Unavailable with the slug after the time."""
     if reached():
         return
-    ear = log.bell.listen()
+    ear = bell.listen()
     try:
         deadline = time.monotonic() + within.total_seconds()
         while not reached():

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from eventlet.event import Event
 from nameko.exceptions import ContainerBeingKilled
@@ -20,6 +20,7 @@ from services.kernel.telemetry import batch_duration, tracer
 FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.1, 5.0
 # In history mode nobody waits for views between two minutes, so they gather events for larger batches.
 SETTLE_S = 0.05
+F = TypeVar("F", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
 
 
@@ -106,4 +107,6 @@ def one_batch(follower: Follower) -> bool:
     return worked
 
 
-follow = Follow.decorator
+def follow(make: Callable[[House], Follower]) -> Callable[[F], F]:
+    """Marks a service's method as the one that `make`'s follower calls, once a batch."""
+    return cast(Callable[[F], F], Follow.decorator(make))

@@ -174,6 +174,14 @@ class Sealer:
         return b"".join(len(part.encode()).to_bytes(2, "big") + part.encode() for part in parts)
 
 
+def opened(sealer: Sealer, sealed: bytes, stream: UUID) -> tuple[str, bool]:
+    """The text of a view's sealed column, and whether it was erased. Nothing sealed opens as an empty text."""
+    if not sealed:
+        return "", False
+    text = sealer.open(Sealed.FromString(sealed), stream=stream)
+    return ("", True) if isinstance(text, Erased) else (text, False)
+
+
 def read_master_key(path: Path, *, make: bool) -> bytes:
     """The 32 bytes, base64 in a file that only its owner reads. Raises Misconfigured."""
     if make and not path.exists():

@@ -1,12 +1,13 @@
 """Checks of what callers send. Each names the field and says what would do."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
+from typing import Protocol
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.kernel.clock import moment_of
@@ -16,6 +17,12 @@ from services.kernel.errors import Invalid
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?")
 TEXT_MOST = 4000
+
+
+class ProtobufEnum(Protocol):
+    """A generated enum's class."""
+
+    def items(self) -> Sequence[tuple[str, int]]: ...
 
 
 def check_text(field: str, value: str, *, most: int = 200, optional: bool = False) -> str:
@@ -42,7 +49,7 @@ def check_uuid(field: str, value: str) -> UUID:
     return found
 
 
-def check_enum(field: str, value: int, kind: "EnumTypeWrapper", *, optional: bool = False) -> int:
+def check_enum(field: str, value: int, kind: ProtobufEnum, *, optional: bool = False) -> int:
     """Raises Invalid when it is unspecified, unless optional, or unknown."""
     names = {number: name for name, number in kind.items()}
     if value not in names or (value == 0 and not optional):

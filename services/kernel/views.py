@@ -99,6 +99,7 @@ class ViewReader:
     views: ViewSet
     database: Database
     log: EventLog
+    bell: Bell
     _places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MOST_WAITING))
 
     @contextmanager
@@ -114,7 +115,7 @@ class ViewReader:
         if not self._places.acquire(blocking=False):
             raise Unavailable("view-behind", "the view has not read that position yet; try again")
         try:
-            wait_until(self.log, lambda: self._reached(position), WAIT_WITHIN, "view-behind")
+            wait_until(self.bell, lambda: self._reached(position), WAIT_WITHIN, "view-behind")
         finally:
             self._places.release()
 
@@ -128,4 +129,4 @@ def upsert(table: Table, columns: Sequence[str]) -> str:
     marks_ = ", ".join("?" * len(columns))
     updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in table.key)
     conflict = f"ON CONFLICT ({', '.join(table.key)}) DO " + (f"UPDATE SET {updates}" if updates else "NOTHING")
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks_}) {conflict}"  # noqa: S608 - our own names
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks_}) {conflict}"

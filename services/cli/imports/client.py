@@ -24,6 +24,7 @@ STUBS: dict[str, Callable[[grpc.Channel], Any]] = {
 PRINCIPAL = "service:importer"
 DEADLINE_S = 30.0
 PATIENCE_S = 120.0
+VIEW_PATIENCE_S = 900.0  # views may be far behind a fast import when it ends
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 OPTIONS = (
     ("grpc.enable_retries", 0),  # we retry ourselves, for longer
@@ -44,6 +45,8 @@ _REFUSED = {
     grpc.StatusCode.ALREADY_EXISTS,
     grpc.StatusCode.OUT_OF_RANGE,
 }
+# A busy cell says so in a slug of its own; without one, gRPC itself found the request too large.
+_TOO_LARGE = "resource-exhausted"
 
 
 class RefusedError(Exception):
@@ -109,12 +112,12 @@ class Client:
             channel.close()
 
     def call(self, service: str, method: str, request: Message) -> Any:
-        """The response; the same request is sent again, for `PATIENCE_S` at most, while the cell is not there.
+        """The response; the same request is sent again, for a bounded time, while the cell or its view is not there.
 
         Raises: RefusedError, CellError, InterruptedImportError.
         """
         rpc = getattr(self._stubs[service], method)
-        pause, until = FIRST_PAUSE_S, 0.0
+        pause, since = FIRST_PAUSE_S, 0.0
         while True:
             try:
                 return rpc(request, timeout=DEADLINE_S, metadata=self._metadata, wait_for_ready=True)
@@ -122,11 +125,12 @@ class Client:
                 problem = error
             code = problem.code()
             slug, message = _told(problem)
-            if code in _REFUSED:
+            if code in _REFUSED or slug == _TOO_LARGE:
                 raise RefusedError(slug, message) from problem
-            until = until or self._monotonic() + PATIENCE_S
-            if code not in _RETRIED or self._monotonic() + pause > until:
-                waited = f" (tried for {PATIENCE_S:g} s)" if code in _RETRIED else ""
+            since = since or self._monotonic()
+            patience = VIEW_PATIENCE_S if slug == "view-behind" else PATIENCE_S
+            if code not in _RETRIED or self._monotonic() + pause > since + patience:
+                waited = f" (tried for {patience:g} s)" if code in _RETRIED else ""
                 raise CellError(f"{service} {method}: {slug}: {message}{waited}") from problem
             if self._stopping():
                 raise InterruptedImportError from problem

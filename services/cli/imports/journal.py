@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +113,10 @@ def open_journal(data_dir: Path, digest: str) -> Iterator[Journal]:
             raise JournalError(f"{path}: another import of this file into this folder is running") from error
         yield Journal(path, descriptor)
     finally:
+        if os.fstat(descriptor).st_size == 0:  # never begun: leave no trace
+            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.parent.rmdir()
         os.close(descriptor)
 
 

@@ -9,6 +9,7 @@ import csv
 import hashlib
 import re
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -63,7 +64,8 @@ STATES = frozenset(
 PRIORITIES = {"1 - Critical": 1, "2 - High": 2, "3 - Moderate": 3, "4 - Low": 4}
 MISSING = "?"
 EARLIEST = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp())
-LONGEST_LINE = 1 << 20
+LONGEST_LINE = 1 << 20  # bytes
+LONGEST_VALUE = 4000  # characters; a cell takes no longer text
 BATCH = 8192
 
 _TIME = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4}) ([0-9]{1,2}):([0-9]{2})")
@@ -138,9 +140,9 @@ class Table:
                 code = index[text] = len(index)
             codes.append(code)
 
-    def lines(self) -> dict[int, int]:
-        """Row -> line, of the good rows."""
-        return dict(zip(self._rows, self._lines, strict=True))
+    def line_of(self, row: int) -> int:
+        """Of a good row."""
+        return self._lines[bisect_left(self._rows, row)]
 
     def minutes(self) -> Iterator[tuple[int, list[Row]]]:
         """Distinct times, ascending, each with its rows in file order.
@@ -163,6 +165,10 @@ class Table:
     def first_minute(self) -> int:
         """The earliest time of all; the table must not be empty."""
         return min(self._times)
+
+    def last_minute(self) -> int:
+        """The latest time of all; the table must not be empty."""
+        return max(self._times)
 
 
 def digest_of(path: Path) -> str:
@@ -213,6 +219,8 @@ def _take(table: Table, *, line: int, values: tuple[str, ...] | Rejected, locali
         problem = ("time-unreadable" if "unreadable" in at else "time-absurd", f"{TIME_COLUMN} {_short(time)} is {at}")
     elif priority != MISSING and priority not in PRIORITIES:
         problem = ("priority-unknown", f"priority {_short(priority)} is not known")
+    elif max(map(len, texts)) > LONGEST_VALUE:
+        problem = ("value-too-long", f"a value has more than {LONGEST_VALUE} characters")
     if problem or isinstance(at, str):
         slug, reason = problem or ("", "")
         table.rejected.append(Rejected(row, line, slug, reason))

@@ -141,7 +141,7 @@ class CaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Acknowledge(self, request, context):
-        """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-already-acknowledged.
+        """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-not-open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,7 +43,7 @@ class CaseServiceStub:
     Open: _grpc.UnaryUnaryMultiCallable[_service_pb2.OpenRequest, _service_pb2.OpenResponse]
     """Opens a case; its state is acknowledged. Records CaseOpened."""
     Acknowledge: _grpc.UnaryUnaryMultiCallable[_service_pb2.AcknowledgeRequest, _service_pb2.AcknowledgeResponse]
-    """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-already-acknowledged."""
+    """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-not-open."""
     Assign: _grpc.UnaryUnaryMultiCallable[_service_pb2.AssignRequest, _service_pb2.AssignResponse]
     """Gives it to a team or to a partner company. Records CaseAssigned. Errors: case-not-open."""
     Hold: _grpc.UnaryUnaryMultiCallable[_service_pb2.HoldRequest, _service_pb2.HoldResponse]
@@ -88,7 +88,7 @@ class CaseServiceAsyncStub(CaseServiceStub):
     Open: _aio.UnaryUnaryMultiCallable[_service_pb2.OpenRequest, _service_pb2.OpenResponse]  # type: ignore[assignment]
     """Opens a case; its state is acknowledged. Records CaseOpened."""
     Acknowledge: _aio.UnaryUnaryMultiCallable[_service_pb2.AcknowledgeRequest, _service_pb2.AcknowledgeResponse]  # type: ignore[assignment]
-    """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-already-acknowledged."""
+    """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-not-open."""
     Assign: _aio.UnaryUnaryMultiCallable[_service_pb2.AssignRequest, _service_pb2.AssignResponse]  # type: ignore[assignment]
     """Gives it to a team or to a partner company. Records CaseAssigned. Errors: case-not-open."""
     Hold: _aio.UnaryUnaryMultiCallable[_service_pb2.HoldRequest, _service_pb2.HoldResponse]  # type: ignore[assignment]
@@ -142,7 +142,7 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.AcknowledgeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.AcknowledgeResponse, _abc.Awaitable[_service_pb2.AcknowledgeResponse]]:
-        """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-already-acknowledged."""
+        """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-not-open."""
 
     @_abc_1.abstractmethod
     def Assign(
