@@ -7,11 +7,6 @@ from services.kernel.house import House
 from services.kernel.views import ViewFollower
 
 
-def migrate(house: House) -> None:
-    VIEWS.migrate(house.views_database("case"))
-    views(house).register()
-
-
 def views(house: House) -> Follower:
     return ViewFollower(VIEWS, house.log, house.views_database("case"), house.view_bell)
 

@@ -31,7 +31,7 @@ LINE_MOST = 64 * 1024  # bytes; a longer line comes in pieces
 LAST_LINES = 20
 _REAP_WITHIN = 0.9  # seconds; grace and this stay under the promised five
 _POLL_EVERY = 0.05  # seconds; only where there is no pidfd
-_DRAIN_READS = 16  # of LINE_MOST: more than any pipe holds by default
+_DRAIN_READS = 16  # of LINE_MOST: as much as a pipe may hold; not more, or a flood would keep us
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 
@@ -61,7 +61,7 @@ class Backoff:
         return min(waited * self.factor, self.most)
 
 
-class StartFailed(Exception):  # noqa: N818 - named by outcome, as every refusal here
+class StartFailed(Exception):
     """A process that will not run. `code` is its exit code (-N: signal N; None: still running, but not ready in time).
 
     `lines` are the last things it wrote: show them, they name the cause.
@@ -242,7 +242,7 @@ class Supervisor:
         if data is not None:
             self._forget(life.ready)
         if data == READY:
-            self._read_output(child, life)  # what it wrote before comes before
+            self._read_output(child, life, most=_DRAIN_READS)  # what it wrote before comes before
             child.ready = child.was_ready = True
 
     def _ended(self, child: _Child, life: _Life) -> None:
@@ -320,7 +320,7 @@ def _born(process: Process) -> _Life:
             stderr=output_end,
             pass_fds=(ready_end,),
             start_new_session=True,
-            preexec_fn=partial(_end_with, os.getpid()),
+            preexec_fn=partial(end_with, os.getpid()),
         )
     except OSError:
         os.close(output)
@@ -334,7 +334,7 @@ def _born(process: Process) -> _Life:
     return _Life(popen, output, ready, _pidfd(popen.pid))
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Runs in the new child: has the kernel send SIGTERM when the supervisor is gone, even after a kill -9."""
     if _LIBC is not None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the inherited handler would swallow it until exec

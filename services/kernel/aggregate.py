@@ -71,6 +71,7 @@ class Aggregate:
                         return None
                     aggregate = cls(event.originator_id)
                     aggregate.tenant = event.stamp.tenant
+                    aggregate.customer_id = event.customer_id
                 aggregate.version = event.originator_version
                 aggregate.evolve(event.body)
             return aggregate

@@ -20,7 +20,7 @@ from services.kernel.log.event_log import RequestRepeated
 from services.kernel.log.port import Answer, Request
 from services.kernel.log.recorder import LogRecorder
 from services.kernel.privacy import KeyStore
-from services.kernel.telemetry import current_traceparent, tracer
+from services.kernel.telemetry import current_traceparent, span
 from services.kernel.validation import check_text
 
 ATTEMPTS = 3
@@ -72,7 +72,7 @@ class Application(LibraryApplication[UUID]):
         request_id = check_text("request_id", request.request_id, most=128)
         now = micros(self.clock.now())
         occurred_at = now
-        if request.HasField("occurred_at"):
+        if "occurred_at" in request.DESCRIPTOR.fields_by_name and request.HasField("occurred_at"):
             occurred_at = micros_of(request.occurred_at)
             if not 0 <= request.occurred_at.nanos < 1_000_000_000 or occurred_at < EARLIEST:
                 raise Invalid("occurred_at", "is not a time that a record can bear; give a UTC time since 1970")
@@ -107,12 +107,30 @@ class Application(LibraryApplication[UUID]):
 
     def load(self, kind: type[A], id: str, *, tenant: str) -> A:  # noqa: A002
         """Raises <noun>-not-found; another tenant's is not found either."""
+        try:
+            stream = UUID(id)
+        except ValueError:
+            raise kind.not_found(id) from None
         aggregate = None
-        with suppress(AggregateNotFoundError, ValueError):
-            aggregate = self.repository.get(UUID(id), projector_func=kind.projector())
+        with suppress(AggregateNotFoundError):
+            aggregate = self.repository.get(stream, projector_func=kind.projector())
         if aggregate is None or aggregate.tenant != tenant:
             raise kind.not_found(id)
         return aggregate
+
+    def publish(self, command: Command, kind: type[A], id: UUID, decide: Callable[[A], None]) -> Receipt:  # noqa: A002
+        """Like `change`, for an aggregate whose id follows from its name, so that the first command makes it."""
+
+        def attempt() -> Sequence[Aggregate]:
+            try:
+                aggregate = self.load(kind, str(id), tenant=command.stamp.tenant)
+            except NotFound:
+                aggregate = kind(id)
+            aggregate.stamp = command.stamp
+            decide(aggregate)
+            return (aggregate,)
+
+        return self._exactly_once(command, attempt)
 
     def require_stream(self, noun: str, id: str, born_by: type[Message], command: Command) -> None:  # noqa: A002
         """Raises <noun>-not-found unless such a stream of another service is in this tenant's log (I1: all may read)."""
@@ -128,7 +146,7 @@ class Application(LibraryApplication[UUID]):
             aggregates = attempt()
             answering = aggregates[-1]
             try:
-                with tracer.start_as_current_span("log.append"):
+                with span("log.append"):
                     recorded = self.save(
                         *aggregates,
                         request=command.request,

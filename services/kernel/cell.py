@@ -6,21 +6,23 @@ runs of the same history give the same streams.
 
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from uuid import NAMESPACE_URL, uuid5
+from datetime import datetime, timedelta
+from functools import partial
+from uuid import NAMESPACE_URL, UUID, uuid5
 
-from kept.cell.v1.events_pb2 import HistoryStarted, PolicyDeployed, TimeAdvanced
+from eventsourcing.persistence import StoredEvent
+from google.protobuf.message import Message
+from kept.cell.v1.events_pb2 import HistoryStarted, ParkedKeyReleased, PolicyDeployed, TimeAdvanced
 from kept.common.v1.record_pb2 import Receipt
 
 from services.kernel.application import Application, Command
 from services.kernel.clock import EPOCH, MachineClock, micros, moment, timestamp
 from services.kernel.database import Session
-from services.kernel.errors import Refused, RequestIdReused, Unavailable, VersionConflict
-from services.kernel.events import DomainEvent, ProtobufMapper, Stamp
-from services.kernel.log.bell import Bell
+from services.kernel.errors import KeptError, NotFound, Refused, Unavailable, VersionConflict
+from services.kernel.events import DomainEvent, ProtobufMapper, Stamp, full_name
+from services.kernel.log.bell import LONGEST_WAIT_S, Bell
 from services.kernel.log.event_log import EventLog, RequestRepeated
-from services.kernel.log.port import Save
+from services.kernel.log.port import Request, Save
 from services.kernel.log.positions import Positions
 
 TIME_STREAM = uuid5(NAMESPACE_URL, "kept:cell:time")
@@ -58,52 +60,57 @@ class CellApplication(Application):
         return self._log_recorder.log
 
     def start_history(self, command: Command) -> Receipt:
-        """Raises cell-not-empty. A cell already in history mode stays as it is."""
-        if self.clock.history_now() is None:
-            if self.event_log.position() > 0:
-                raise Refused("cell-not-empty", "history mode is for an empty cell; start a new one")
-            return self._append(command, HistoryStarted(), EPOCH)
-        return self._nothing()
+        """Records HistoryStarted. Raises cell-not-empty. A cell already in history mode stays as it is."""
+        if self.clock.history_now() is not None:
+            return self._nothing()
+        refuse_unless_empty(self.event_log)
+        return self._set_time(command, HistoryStarted(), EPOCH)
 
     def advance(self, command: Command, to: datetime) -> Receipt:
-        """Raises cell-not-in-history-mode, and followers-behind when they do not drain in time."""
+        """Records TimeAdvanced. Raises cell-not-in-history-mode, and followers-behind when they do not drain in time."""
         now = self.clock.history_now()
         if now is None:
             raise Refused("cell-not-in-history-mode", "a live cell's clock cannot be advanced")
-        receipt = self._append(command, TimeAdvanced(now=timestamp(to)), to) if to > now else self._nothing()
-        self._drained(DRAIN_WITHIN)
+        receipt = self._set_time(command, TimeAdvanced(now=timestamp(to)), to) if to > now else self._nothing()
+        wait_until(self.event_log.bell, self._all_at_head, DRAIN_WITHIN, "followers-behind")
         return receipt
 
-    def _append(self, command: Command, event: HistoryStarted | TimeAdvanced, to: datetime) -> Receipt:
+    def release_parked(self, command: Command, *, follower: str, key: str, skip_first: bool, reason: str) -> Receipt:
+        """Records ParkedKeyReleased, which the follower carries out. Raises key-not-parked."""
+        with self.event_log.database.read() as session:
+            if key not in Positions(session).parked_keys(follower):
+                raise NotFound("key-not-parked", f"{follower} has parked nothing under {key}")
+        release = ParkedKeyReleased(follower=follower, key=key, skip_first=skip_first, reason=reason)
+        return self._append(command, uuid5(CODE_STREAM, f"{follower}/parked"), release, command.stamp.occurred_at)
+
+    def _set_time(self, command: Command, event: HistoryStarted | TimeAdvanced, to: datetime) -> Receipt:
+        return self._append(command, TIME_STREAM, event, micros(to), alongside=partial(_set_clock, to))
+
+    def _append(
+        self,
+        command: Command,
+        stream: UUID,
+        event: Message,
+        occurred_at: int,
+        alongside: Callable[[Session], Sequence[Save]] | None = None,
+    ) -> Receipt:
         known = self.event_log.answer(command.request.key)
         if known is not None:
-            if known.fingerprint != command.request.fingerprint:
-                raise RequestIdReused(command.request_id)
-            return Receipt(id=str(known.id), version=known.version, position=known.position)
-
-        def set_clock(session: Session) -> Sequence[Save]:
-            session.execute("UPDATE cell SET history_now = ?", (micros(to),))
-            return ()
-
-        version = self.event_log.version(TIME_STREAM) + 1
-        stamp = Stamp(
-            SYSTEM_TENANT, command.stamp.actor, micros(to), str(command.request.key), str(command.request.key)
-        )
-        entry = ProtobufMapper().to_stored_event(DomainEvent(TIME_STREAM, version, event, stamp))
-        save = Save((entry,), command.request, TIME_STREAM, version)
-        (outcome,) = self.event_log.append([save], alongside=set_clock)
-        if isinstance(outcome, (VersionConflict, RequestRepeated)):
-            raise VersionConflict(TIME_STREAM)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return Receipt(id=str(TIME_STREAM), version=version, position=outcome)
+            return self._receipt_again(command, known)
+        key = str(command.request.key)
+        stamp = Stamp(SYSTEM_TENANT, command.stamp.actor, occurred_at, correlation_id=key, request_key=key)
+        save = _next(self.event_log, stream, event, stamp, command.request)
+        try:
+            (outcome,) = self.event_log.append([save], alongside=alongside)
+        except RequestRepeated:
+            raise VersionConflict(stream) from None  # the same request won a race; it answers when sent again
+        if isinstance(outcome, KeptError):
+            raise VersionConflict(stream)
+        return Receipt(id=str(stream), version=save.answer_version, position=outcome)
 
     def _nothing(self) -> Receipt:
         version = self.event_log.version(TIME_STREAM)
         return Receipt(id=str(TIME_STREAM), version=version, position=self.event_log.position())
-
-    def _drained(self, within: timedelta) -> None:
-        wait_until(self.event_log.bell, self._all_at_head, within, "followers-behind")
 
     def _all_at_head(self) -> bool:
         with self.event_log.database.read() as session:
@@ -112,35 +119,56 @@ class CellApplication(Application):
             return all(position >= head[0] for position in Positions(session).all().values())
 
 
+def start_history(log: EventLog) -> None:
+    """Puts an empty cell into history mode before its processes start; one that is in it stays as it is.
+
+    Raises cell-not-empty.
+    """
+    if CellClock(log).history_now() is None:
+        refuse_unless_empty(log)
+        stamp = Stamp(SYSTEM_TENANT, "service:kept", micros(EPOCH), correlation_id=str(TIME_STREAM))
+        log.append([_next(log, TIME_STREAM, HistoryStarted(), stamp)], alongside=partial(_set_clock, EPOCH))
+
+
+def refuse_unless_empty(log: EventLog) -> None:
+    """Raises cell-not-empty when anything but the deployment of policies was recorded."""
+    if any(event.type != full_name(PolicyDeployed) for event in log.read(0, 1000)):
+        raise Refused("cell-not-empty", "history mode is for an empty cell; start a new one")
+
+
+def deploy(log: EventLog, clock: CellClock, name: str, version: str) -> None:
+    """Records PolicyDeployed where another version, or none, was deployed last (I11)."""
+    stream = uuid5(CODE_STREAM, name)
+    last = log.version(stream)
+    if last:
+        ((_, topic, record),) = log.stream(stream, after=last - 1)
+        deployed = ProtobufMapper().to_domain_event(StoredEvent(stream, last, topic, record)).body
+        if isinstance(deployed, PolicyDeployed) and deployed.version == version:
+            return
+    stamp = Stamp(SYSTEM_TENANT, f"policy:{name}@{version}", micros(clock.now()), correlation_id=str(stream))
+    log.append([_next(log, stream, PolicyDeployed(name=name, version=version), stamp)])
+
+
+def _next(log: EventLog, stream: UUID, event: Message, stamp: Stamp, request: Request | None = None) -> Save:
+    """A save of the stream's next event. These streams are long and are never folded, so only the version is read."""
+    version = log.version(stream) + 1
+    entry = ProtobufMapper().to_stored_event(DomainEvent(stream, version, event, stamp))
+    return Save((entry,), request, stream, version)
+
+
+def _set_clock(to: datetime, session: Session) -> Sequence[Save]:
+    session.execute("UPDATE cell SET history_now = ?", (micros(to),))
+    return ()
+
+
 def wait_until(bell: Bell, reached: Callable[[], bool], within: timedelta, slug: str) -> None:
     """Returns when it is so, woken by the bell. Raises Unavailable with the slug after the time."""
     if reached():
         return
-    ear = bell.listen()
-    try:
+    with bell.borrowed() as ear:
         deadline = time.monotonic() + within.total_seconds()
         while not reached():
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Unavailable(slug, "what was asked for is not there yet; try again")
-            ear.wait(min(left, 1.0))
-    finally:
-        ear.close()
-
-
-def deploy(log: EventLog, name: str, version: str) -> bool:
-    """Records PolicyDeployed where another version, or none, was deployed last. Returns whether it was recorded."""
-    stream = uuid5(CODE_STREAM, name)
-    events = log.stream(stream)
-    mapper = ProtobufMapper()
-    if events:
-        from eventsourcing.persistence import StoredEvent
-
-        number, topic, record = events[-1]
-        last: Any = mapper.to_domain_event(StoredEvent(stream, number, topic, record)).body
-        if last.version == version:
-            return False
-    stamp = Stamp(SYSTEM_TENANT, f"policy:{name}@{version}", micros(datetime.now(UTC)), str(stream))
-    event = DomainEvent(stream, len(events) + 1, PolicyDeployed(name=name, version=version), stamp)
-    (outcome,) = log.append([Save((mapper.to_stored_event(event),))])
-    return isinstance(outcome, int)
+            ear.wait(min(left, LONGEST_WAIT_S))

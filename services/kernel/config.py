@@ -12,6 +12,8 @@ from services.kernel.errors import Misconfigured
 
 # A Unix socket's whole path has room for 107 bytes.
 LONGEST_RUN_FOLDER = 70
+# PostgreSQL cuts names off after 63 bytes; a schema's is the cell's and the namespace's.
+LONGEST_CELL = 40
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ def read_settings(environment: Mapping[str, str], data: Path | None = None) -> S
     mistakes = []
     folder = data or Path(environment.get("KEPT_DATA") or "data")
     cell = environment.get("KEPT_CELL") or "local"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", cell):
-        mistakes.append(f"KEPT_CELL={cell!r}: use 1 to 63 lower-case letters, digits and hyphens")
+    if not re.fullmatch(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_CELL - 1}}}", cell):
+        mistakes.append(f"KEPT_CELL={cell!r}: use 1 to {LONGEST_CELL} lower-case letters, digits and hyphens")
     database = environment.get("KEPT_DATABASE") or ""
     if database and not database.startswith(("postgresql://", "postgres://")):
         mistakes.append("KEPT_DATABASE: leave it empty for SQLite, or give a postgresql:// address")

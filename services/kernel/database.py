@@ -73,13 +73,13 @@ class Database(ABC):
                 raise
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        while (connection := self._pooled()) is not None:
+            connection.close()
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         with self._translated():
-            connection = self._idle.pop() if self._idle else self._connect()
+            connection = self._pooled() or self._connect()
         try:
             yield connection
         finally:
@@ -88,9 +88,32 @@ class Database(ABC):
             else:
                 connection.close()
 
+    def _pooled(self) -> Any:
+        try:
+            return self._idle.pop()
+        except IndexError:  # asking first whether it is empty would let another thread in between
+            return None
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            refusal = self.translate(error)
+            if refusal is error:
+                raise
+            raise refusal from error
+
+    @abstractmethod
+    def translate(self, error: Exception) -> Exception:
+        """The refusal that a driver's error means; the error itself where it is no storage's fault."""
+
     @abstractmethod
     def exists(self) -> bool:
         """Whether this namespace was ever made."""
+
+    def create(self) -> None:  # noqa: B027 - a SQLite file is made by its first connection
+        """Makes the place for the namespace's tables, where it needs one."""
 
     @abstractmethod
     def has_table(self, session: Session, name: str) -> bool: ...
@@ -106,9 +129,6 @@ class Database(ABC):
     def _rollback(self, connection: Any) -> None: ...
     @abstractmethod
     def _reusable(self, connection: Any) -> bool: ...
-    @abstractmethod
-    @contextmanager
-    def _translated(self) -> Iterator[None]: ...
 
 
 class SQLite(Database):
@@ -176,12 +196,8 @@ class SQLite(Database):
     def _reusable(self, connection: sqlite3.Connection) -> bool:
         return not connection.in_transaction
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise _unavailable(error, str(self.path)) from error
+    def translate(self, error: Exception) -> Exception:
+        return _unavailable(error, str(self.path)) if isinstance(error, sqlite3.Error) else error
 
 
 def _unavailable(error: sqlite3.Error, where: str) -> Exception:

@@ -15,7 +15,7 @@ from services.kernel.follower import Follower
 from services.kernel.house import House
 from services.kernel.log.bell import LONGEST_WAIT_S, Listener
 from services.kernel.policy import PolicyFollower
-from services.kernel.telemetry import batch_duration, tracer
+from services.kernel.telemetry import batch_duration, span
 
 FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.1, 5.0
 # In history mode nobody waits for views between two minutes, so they gather events for larger batches.
@@ -57,7 +57,8 @@ class Follow(Entrypoint):  # type: ignore[misc]  # nameko has no types
         backoff = FIRST_BACKOFF_S
         while not self._stopping:
             try:
-                worked = self._one_batch()
+                if not self._one_batch():
+                    self._wait_for_more()
             except ContainerBeingKilled:
                 return
             except Exception as error:
@@ -66,10 +67,13 @@ class Follow(Entrypoint):  # type: ignore[misc]  # nameko has no types
                 backoff = min(backoff * 2, MOST_BACKOFF_S)
                 continue
             backoff = FIRST_BACKOFF_S
-            if not worked and not self._stopping:
-                self._wait(self._until_due())
-                if not self._follower.decides and self._house.clock.history_now() is not None:
-                    time.sleep(SETTLE_S)
+
+    def _wait_for_more(self) -> None:
+        if self._stopping:
+            return
+        self._wait(self._until_due())
+        if not self._follower.decides and self._house.clock.history_now() is not None:
+            time.sleep(SETTLE_S)
 
     def _one_batch(self) -> bool:
         done = Event()
@@ -100,7 +104,7 @@ class Follow(Entrypoint):  # type: ignore[misc]  # nameko has no types
 def one_batch(follower: Follower) -> bool:
     """The body of every followed method: one batch, traced and measured."""
     started = time.monotonic()
-    with tracer.start_as_current_span(f"follow {follower.name}"):
+    with span(f"follow {follower.name}"):
         worked = follower.step()
     if worked:
         batch_duration.record(time.monotonic() - started, {"follower": follower.name})
@@ -109,4 +113,4 @@ def one_batch(follower: Follower) -> bool:
 
 def follow(make: Callable[[House], Follower]) -> Callable[[F], F]:
     """Marks a service's method as the one that `make`'s follower calls, once a batch."""
-    return cast(Callable[[F], F], Follow.decorator(make))
+    return cast(Callable[[F], F], Follow.decorator(make=make))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from kept.cell.v1.events_pb2 import ParkedKeyReleased
 
 from services.kernel.database import Database, Session
-from services.kernel.errors import Unavailable, VersionConflict
+from services.kernel.errors import Misconfigured, Unavailable, VersionConflict
 from services.kernel.events import LogEvent, full_name, log_event
 from services.kernel.log.event_log import EventLog, NotAtHead
 from services.kernel.log.port import Recorded
@@ -22,26 +22,29 @@ from services.kernel.telemetry import follower_lag
 BATCH = 500
 RELEASED = full_name(ParkedKeyReleased)
 # Not the event's fault: the same batch is tried again.
-TRANSIENT = (Unavailable, Fenced, NotAtHead, VersionConflict)
+TRANSIENT = (Unavailable, Misconfigured, Fenced, NotAtHead, VersionConflict)
 _log = logging.getLogger(__name__)
 
 
 class Poisoned(Exception):
-    """The event at this index of the batch cannot be handled."""
+    """The event at this index of the batch cannot be handled; or it is a release, and the one at `again` still cannot."""
 
-    def __init__(self, index: int, reason: str) -> None:
+    def __init__(self, index: int, reason: str, again: int | None = None) -> None:
         super().__init__(reason)
         self.index = index
         self.reason = reason
+        self.again = again
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive events after `start`. With `park_first` the first one is parked instead of handled."""
+    """Consecutive events after `start`. With `park_first` the first one is parked instead of handled; with `stop_at` it
+    is a release that tries only what was parked before that position."""
 
     start: int
     events: Sequence[Recorded]
     park_first: str | None = None
+    stop_at: int | None = None
 
     @property
     def end(self) -> int:
@@ -59,7 +62,7 @@ class Follower(ABC):
         self.reads = reads
         self._limit = batch
         self._position: int | None = None
-        self._parked_keys: set[str] = set()
+        self._parked_keys: set[str] = set()  # of the transaction under way
 
     @property
     @abstractmethod
@@ -92,16 +95,13 @@ class Follower(ABC):
 
     def _step(self) -> bool:
         if self._position is None:
-            with self.database.read() as session:
-                positions = Positions(session)
-                self._position = positions.get(self.name)
-                self._parked_keys = positions.parked_keys(self.name)
+            self._position = self.position()
         start = self._position
         events = self.log.read(start, self._limit)
         if not events:
             return self._idle(start)
         self._position = self._commit_around_poison(Batch(start, events))
-        follower_lag.set(max(0, len(events) - self._limit), {"follower": self.name})
+        follower_lag.set(max(0, self.log.position() - self._position), {"follower": self.name})
         return True
 
     def _commit_around_poison(self, batch: Batch) -> int:
@@ -109,11 +109,15 @@ class Follower(ABC):
             return self._commit(batch)
         except Poisoned as poison:
             self._forget()
-            _log.error("%s parks position %s: %s", self.name, batch.events[poison.index].position, poison.reason)
+            event = batch.events[poison.index]
             position = batch.start
             if poison.index:
                 position = self._commit(Batch(position, batch.events[: poison.index]))
-            return self._commit(Batch(position, batch.events[poison.index : poison.index + 1], poison.reason))
+            if poison.again is None:
+                _log.error("%s parks position %s: %s", self.name, event.position, poison.reason)
+                return self._commit(Batch(position, (event,), park_first=poison.reason))
+            _log.error("%s still cannot handle position %s: %s", self.name, poison.again, poison.reason)
+            return self._commit(Batch(position, (event,), stop_at=poison.again))
 
     def _idle(self, _position: int) -> bool:
         return False
@@ -125,16 +129,18 @@ class Follower(ABC):
     # For subclasses, inside their transaction
 
     def _handle_all(self, session: Session, batch: Batch) -> None:
+        # Of this transaction: one that was rolled back may have parked or released others.
+        self._parked_keys = Positions(session).parked_keys(self.name)
         for index, recorded in enumerate(batch.events):
             if recorded.type == RELEASED:
-                self._release(session, log_event(recorded))
+                self._release(session, log_event(recorded), index, batch.stop_at)
             elif recorded.type in self.reads:
                 try:
                     self._handle_or_queue(session, recorded, batch.park_first if index == 0 else None)
                 except TRANSIENT:
                     raise
                 except Exception as error:
-                    raise Poisoned(index, type(error).__name__) from error
+                    raise self._blame(error, Poisoned(index, type(error).__name__)) from error
 
     def _handle_or_queue(self, session: Session, recorded: Recorded, park: str | None) -> None:
         event = log_event(recorded)
@@ -148,7 +154,12 @@ class Follower(ABC):
         Positions(session).park(Parked(self.name, event.position, key, park or "queues behind a parked event"))
         self._parked_keys.add(key)
 
-    def _release(self, session: Session, event: LogEvent) -> None:
+    def _blame(self, error: Exception, poisoned: Poisoned) -> Exception:
+        """The event, unless the database failed: a full disk or a lost connection parks nothing."""
+        refusal = self.database.translate(error)
+        return refusal if isinstance(refusal, TRANSIENT) else poisoned
+
+    def _release(self, session: Session, event: LogEvent, index: int, stop_at: int | None) -> None:
         release = event.body
         assert isinstance(release, ParkedKeyReleased)
         if release.follower != self.name or release.key not in self._parked_keys:
@@ -159,13 +170,15 @@ class Follower(ABC):
             positions.unpark(self.name, waiting.pop(0).position)
         recorded = self.log.at([parked.position for parked in waiting])
         for parked in waiting:
+            if parked.position == stop_at:
+                return
             try:
                 self.handle(session, log_event(recorded[parked.position]))
             except TRANSIENT:
                 raise
             except Exception as error:
-                _log.error("%s still cannot handle %s: %s", self.name, parked.position, type(error).__name__)
-                return
+                # What it half did goes back with the whole transaction.
+                raise self._blame(error, Poisoned(index, type(error).__name__, parked.position)) from error
             positions.unpark(self.name, parked.position)
         self._parked_keys.discard(release.key)
 

@@ -33,8 +33,9 @@ class House:
         if not new and not self.database("keys").exists():
             raise Misconfigured("the key store is missing while the log is there: restore it from a copy")
         read_master_key(settings.master_key, make=new)
-        self.log.migrate(settings.cell)
+        # The log last: where it is there, the key store is not made again (see above), even after a crash in between.
         self.keys.migrate()
+        self.log.migrate(settings.cell)
 
     def require(self) -> None:
         """Raises Misconfigured unless everything is there and at this Kept's versions."""

@@ -16,7 +16,7 @@ from services.kernel.clock import micros
 from services.kernel.database import Database, Dialect, Session
 from services.kernel.events import DomainEvent, LogEvent, ProtobufMapper, Stamp
 from services.kernel.follower import Batch, Follower
-from services.kernel.log.event_log import EventLog
+from services.kernel.log.event_log import EventLog, NotAtHead
 from services.kernel.log.port import Entry, Move, Save
 from services.kernel.log.schema import migrate
 from services.kernel.telemetry import current_traceparent
@@ -77,12 +77,15 @@ class Aggregates:
         if found is None:
             found = kind.projector()(None, self._load(id)) or kind(id)
             self._kept[id] = found
-            if len(self._kept) > self._most:
-                self._kept.popitem(last=False)
         else:
             self._kept.move_to_end(id)
         assert isinstance(found, kind)
         return found
+
+    def trim(self) -> None:
+        """Lets the least recently used go. Between batches only: what a batch decided is not yet in the log."""
+        while len(self._kept) > self._most:
+            self._kept.popitem(last=False)
 
     def clear(self) -> None:
         self._kept.clear()
@@ -93,6 +96,7 @@ class Work:
 
     def __init__(self, session: Session, aggregates: Aggregates) -> None:
         self.session = session
+        aggregates.trim()
         self._aggregates = aggregates
         self._mapper = ProtobufMapper()
         self.decided: list[Entry] = []
@@ -137,12 +141,7 @@ class PolicyFollower(Follower):
         self.policy.decide(self._work, event)
 
     def _commit(self, batch: Batch) -> int:
-        def decide(session: Session) -> Sequence[Save]:
-            self._work = Work(session, self._aggregates)
-            self._handle_all(session, batch)
-            return (Save(tuple(self._work.decided)),)
-
-        return self._append(decide, Move(self.name, batch.start, batch.end))
+        return self._append(lambda work: self._handle_all(work.session, batch), Move(self.name, batch.start, batch.end))
 
     def _idle(self, position: int) -> bool:
         due = self.next_due()
@@ -150,19 +149,24 @@ class PolicyFollower(Follower):
         if due is None or due >= now:
             return False
 
-        def fire(session: Session) -> Sequence[Save]:
-            work = Work(session, self._aggregates)
-            self.policy.due(work, now)
-            return (Save(tuple(work.decided)),)
-
-        self._position = self._append(fire, Move(self.name, position, position, at_head=True))
+        move = Move(self.name, position, position, at_head=True)
+        try:
+            self._position = self._append(lambda work: self.policy.due(work, now), move)
+        except NotAtHead:
+            self._forget()  # events came meanwhile; they are read first
         return True
 
-    def _append(self, decide: Callable[[Session], Sequence[Save]], move: Move) -> int:
-        (last,) = self.log.append((), move=move, alongside=decide)
+    def _append(self, decide: Callable[[Work], None], move: Move) -> int:
+        def decided(session: Session) -> Sequence[Save]:
+            self._work = Work(session, self._aggregates)
+            decide(self._work)
+            return (Save(tuple(self._work.decided)),)
+
+        (last,) = self.log.append((), move=move, alongside=decided)
         assert isinstance(last, int)
-        # It stood at the head exactly when its own events came right after the batch.
-        return self.position() if last > move.to else move.to
+        assert self._work is not None
+        # It stood at the head exactly when its own events came right after the batch; the log has then moved it past them.
+        return last if last - len(self._work.decided) == move.to else move.to
 
     def _events_of(self, stream: UUID) -> Sequence[DomainEvent]:
         mapper = ProtobufMapper()

@@ -1,7 +1,7 @@
 """PostgreSQL behind the same sessions: a schema for each namespace."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -11,6 +11,9 @@ from psycopg.sql import SQL, Identifier
 
 from services.kernel.database import Cursor, Database, Dialect, Session
 from services.kernel.errors import Misconfigured, Unavailable
+
+# What libpq says of a refused connection; it gives no SQLSTATE there.
+_REFUSED = re.compile("does not exist|authentication failed|pg_hba.conf|not permitted to log in")
 
 
 class Postgres(Database):
@@ -48,7 +51,8 @@ class Postgres(Database):
         connection.execute("BEGIN")
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
-        connection.execute("COMMIT")
+        if connection.execute("COMMIT").statusmessage != "COMMIT":
+            raise RuntimeError("PostgreSQL rolled back: a statement's error was swallowed inside the transaction")
 
     def _rollback(self, connection: psycopg.Connection[Any]) -> None:
         if not connection.closed:
@@ -57,20 +61,17 @@ class Postgres(Database):
     def _reusable(self, connection: psycopg.Connection[Any]) -> bool:
         return not connection.closed and connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE
 
-    @contextmanager
-    def _translated(self) -> Iterator[None]:
-        try:
-            yield
-        except (pg.DiskFull, pg.ConfigurationLimitExceeded) as error:
-            raise Unavailable("storage-full", "the database server's disk is full") from error
-        except pg.ReadOnlySqlTransaction as error:
-            raise Unavailable("storage-read-only", "the database server only reads at the moment") from error
-        except (pg.InvalidPassword, pg.InvalidAuthorizationSpecification, pg.InvalidCatalogName) as error:
-            raise Misconfigured(
-                f"PostgreSQL refuses the address in KEPT_DATABASE: {error.diag.message_primary}"
-            ) from error
-        except psycopg.OperationalError as error:
-            raise Unavailable("storage-lost", "the connection to PostgreSQL was lost or refused; try again") from error
+    def translate(self, error: Exception) -> Exception:
+        match error:
+            case pg.DiskFull() | pg.ConfigurationLimitExceeded():
+                return Unavailable("storage-full", "the database server's disk is full")
+            case pg.ReadOnlySqlTransaction():
+                return Unavailable("storage-read-only", "the database server only reads at the moment")
+            case psycopg.OperationalError() if error.sqlstate is None and _REFUSED.search(str(error)):
+                return Misconfigured(f"PostgreSQL refuses the address in KEPT_DATABASE: {error}")
+            case psycopg.OperationalError():
+                return Unavailable("storage-lost", "the connection to PostgreSQL was lost or refused; try again")
+        return error
 
 
 class _Session:

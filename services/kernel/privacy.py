@@ -106,9 +106,12 @@ class KeyStore:
         return found
 
     def key_for_opening(self, subject: UUID, purpose: str) -> bytes | None:
-        """None when it was destroyed."""
+        """None when it was destroyed. Raises ValueError when there never was one."""
         with self._database.read() as session:
-            return self._find(session, subject, purpose) or None
+            found = self._find(session, subject, purpose)
+        if found is None:
+            raise ValueError(f"there never was a key for {subject} and {purpose}")
+        return found or None
 
     def destroy(self, subject: UUID) -> int:
         """Destroys every data key of a subject. Returns how many there were."""
@@ -171,7 +174,7 @@ class Sealer:
 
     def _aad(self, sealed: Sealed) -> bytes:
         parts = (self._cell, sealed.subject, sealed.purpose, sealed.stream, sealed.type, sealed.field)
-        return b"".join(len(part.encode()).to_bytes(2, "big") + part.encode() for part in parts)
+        return b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
 
 
 def opened(sealer: Sealer, sealed: bytes, stream: UUID) -> tuple[str, bool]:
@@ -184,14 +187,14 @@ def opened(sealer: Sealer, sealed: bytes, stream: UUID) -> tuple[str, bool]:
 
 def read_master_key(path: Path, *, make: bool) -> bytes:
     """The 32 bytes, base64 in a file that only its owner reads. Raises Misconfigured."""
-    if make and not path.exists():
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
     try:
+        if make and not path.exists():
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
         key = base64.b64decode(path.read_bytes(), validate=False)
     except (OSError, ValueError) as error:
-        raise Misconfigured(f"{path}: the master key cannot be read; restore it from a copy") from error
+        raise Misconfigured(f"{path}: the master key cannot be read or made; restore it from a copy") from error
     if len(key) != KEY_BYTES:
         raise Misconfigured(f"{path}: a master key is {KEY_BYTES} bytes in base64")
     return key

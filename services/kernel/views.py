@@ -62,7 +62,11 @@ class ViewSet:
         return f"the {self.name} views"
 
     def _statements(self, dialect: Dialect) -> list[str]:
-        made = follower_tables(dialect)
+        # Each version starts afresh, at position 0.
+        made = [
+            f"DROP TABLE IF EXISTS {name}" for name in ("follower", "parked", *(table.name for table in self.tables))
+        ]
+        made.extend(follower_tables(dialect))
         for table in self.tables:
             made.extend(table.statements(dialect))
         return made

@@ -35,6 +35,8 @@ WITNESS = "import signal; signal.signal(signal.SIGINT, lambda *_: print('interru
     "signal.SIG_IGN", "lambda *_: print('terminated') or exit(0)"
 )
 
+WRITES_MUCH = "import fcntl; fcntl.fcntl(1, fcntl.F_SETPIPE_SZ, 1 << 20); print('\\n'.join(['much' * 200] * 300)); "
+
 
 def python(name: str, code: str) -> Process:
     return Process(name, (sys.executable, "-S", "-c", code), ENV)
@@ -338,24 +340,69 @@ def test_the_last_line_needs_no_newline(supervise: Supervise) -> None:
     assert failed.value.lines == ("and then",)
 
 
-def test_a_reader_that_fails_stops_everything(supervise: Supervise, lines: Lines) -> None:
-    def broken() -> None:
+def test_a_line_without_end_is_handed_on_in_pieces_as_it_comes(supervise: Supervise, lines: Lines) -> None:
+    supervisor = supervise(python("api", f"import os, signal; os.write(1, b'x' * {LINE_MOST + 5}); signal.pause()"))
+    lines.when("xx", supervisor.request_stop)
+    supervisor.run()
+    assert [len(line) for _, line in lines.seen] == [LINE_MOST, 5]
+
+
+def test_all_that_was_written_before_ready_is_handed_on_by_then(supervise: Supervise, lines: Lines) -> None:
+    gate, opener = os.pipe()
+    writes = WRITES_MUCH + UP + f"open('/proc/{os.getpid()}/fd/{opener}', 'w').write('!'); signal.pause()"
+    lines.when("much", lambda: ends(gate))  # reads on when it is ready already
+
+    supervise(python("api", writes)).start()
+
+    assert len(lines.of("much")) == 300
+    os.close(gate)
+    os.close(opener)
+
+
+def test_all_that_was_written_before_the_end_is_handed_on(
+    supervise: Supervise, lines: Lines, watch: Callable[[int], int]
+) -> None:
+    supervisor = supervise(python("api", WRITES_MUCH))
+    lines.when("much", lambda: ends(watch(supervisor.pids()["api"])))  # reads on when it has ended already
+    with pytest.raises(StartFailed):
+        supervisor.start()
+    assert len(lines.of("much")) == 300
+
+
+def test_an_end_counts_though_a_daemon_keeps_the_output_open(
+    supervise: Supervise, lines: Lines, watch: Callable[[int], int]
+) -> None:
+    leaves = (
+        "import os, signal; gate, opener = os.pipe()\n"
+        "if os.fork() == 0: os.setsid(); print('left', os.getpid()); os.write(opener, b'!'); signal.pause()\n"
+        "os.read(gate, 1); print('and then', end='', flush=True); os._exit(3)"
+    )
+    lines.when("left", lambda: watch(int(lines.of("left")[0].split()[1])))
+    with pytest.raises(StartFailed) as failed:
+        supervise(python("api", leaves)).start(ready_within=3)
+    assert (failed.value.code, failed.value.lines) == (3, (*lines.of("left"), "and then"))
+
+
+def test_a_reader_that_fails_is_not_asked_again_and_everything_is_stopped() -> None:
+    asked: list[str] = []
+
+    def broken(name: str, line: str) -> None:
+        asked.append(line)
         raise BrokenPipeError("nobody reads")
 
-    supervisor = supervise(python("api", CLINGS), python("worker", SERVE), grace=0.2)
-    supervisor.start()
-    pids = supervisor.pids().values()
-    os.kill(supervisor.pids()["worker"], signal.SIGKILL)
-    lines.when("starts again", broken)
+    supervisor = Supervisor([python("api", CLINGS)], on_line=broken, grace=0.2)
+    began = monotonic()
     with pytest.raises(BrokenPipeError):
         supervisor.run()
-    assert not any(map(runs, pids))
+    assert len(asked) == 1
+    assert monotonic() - began >= 0.2, "the others still have their grace"
+    assert supervisor.pids() == {}
 
 
 def test_signal_handlers_are_back_after_run(supervise: Supervise, lines: Lines) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     supervisor = supervise(python("api", SERVE))
-    lines.when("alive", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    lines.when("alive", supervisor.request_stop)
     supervisor.run()
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     assert signal.set_wakeup_fd(-1) == -1

@@ -1,5 +1,6 @@
 """`kept import servicenow FILE`: the importer as a command, with exit codes that mean something."""
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,9 @@ import click
 
 from services.cli.imports.client import CellError, Client, Connection, InterruptedImportError
 from services.cli.imports.journal import JournalError
-from services.cli.imports.progress import Bar, Plain
+from services.cli.imports.progress import Bar, Plain, Silent
 from services.cli.imports.rows import BadFileError
-from services.cli.imports.runner import ImportFailedError, Silent, Source, Summary, prepare, run, zone_of
+from services.cli.imports.runner import ImportFailedError, Source, Summary, prepare, run, zone_of
 
 
 @click.group("import")
@@ -56,11 +57,11 @@ def servicenow(
     quiet: bool,
     stay: bool,
 ) -> None:
-    """Import a ServiceNow incident event log, CSV or Parquet, such as UCI data set 498 (Amaral, Fantinato and Peres,
-    University of Sao Paulo, CC BY 4.0).
+    """Import a ServiceNow incident event log, CSV or Parquet.
 
-    Callers become customers, incidents cases, states and reassignments commands, each at its historical time. A bad row
-    is reported with its line and never stops the rest. After an interruption, however hard, the same command resumes.
+    Such as UCI data set 498 (Amaral, Fantinato and Peres, University of Sao Paulo, CC BY 4.0). Callers become customers,
+    incidents cases, states and reassignments commands, each at its historical time. A bad row is reported with its line
+    and never stops the rest. After an interruption, however hard, the same command resumes.
 
     Exit codes: 0 imported, rejected rows or not; 1 failed; 2 wrong usage; 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
@@ -88,7 +89,7 @@ def _import(source: Source, connection: Connection, *, data: Path, quiet: bool) 
         def stopping() -> bool:
             return bool(received)
 
-        shown = Bar(sys.stderr) if sys.stderr.isatty() else Plain(sys.stderr)
+        shown = Silent() if quiet else Bar(sys.stderr) if sys.stderr.isatty() else Plain(sys.stderr)
         try:
             with shown, Client(connection, stopping=stopping) as client:
                 return run(
@@ -96,7 +97,7 @@ def _import(source: Source, connection: Connection, *, data: Path, quiet: bool) 
                     call=client.call,
                     tenant=connection.tenant,
                     data_dir=data,
-                    progress=Silent() if quiet else shown,
+                    progress=shown,
                     stopping=stopping,
                 )
         except InterruptedImportError as error:
@@ -125,9 +126,9 @@ def _stop_signals() -> Iterator[list[int]]:
 
 def _names(partners: str) -> frozenset[str]:
     """Raises: BadFileError when a file of names cannot be read."""
-    path = Path(partners) if partners else None
     try:
-        names = path.read_text(encoding="utf-8").splitlines() if path and path.is_file() else partners.split(",")
+        is_file = os.path.isfile(partners)  # Path.is_file raises on a list too long for a name
+        names = Path(partners).read_text(encoding="utf-8").splitlines() if is_file else partners.split(",")
     except (OSError, UnicodeDecodeError) as error:
         raise BadFileError(f"{partners}: {error}") from error
     return frozenset(name.strip() for name in names if name.strip())

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Protocol, Self, TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 from services.cli.imports.rows import Rejected
@@ -15,13 +16,17 @@ LINE_ROWS = 10_000
 SHOWN_REJECTED = 20
 
 
-class Plain:
-    """A line for every 10,000 rows, and one for each of the first rejected rows."""
+class Progress(Protocol):
+    """Is told how far the import is. `advance` is called often."""
 
-    def __init__(self, out: TextIO, *, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._out, self._monotonic = out, monotonic
-        self._started, self._first = monotonic(), 0
-        self._told, self._rejected = 0, 0
+    def advance(self, done: int, total: int) -> None:
+        """Rows accounted for, and rows in all."""
+
+    def rejected(self, row: Rejected) -> None: ...
+
+
+class Silent:
+    """Shows nothing; a context manager as the others are."""
 
     def __enter__(self) -> Self:
         return self
@@ -30,6 +35,21 @@ class Plain:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+    def advance(self, done: int, total: int) -> None:
+        pass
+
+    def rejected(self, row: Rejected) -> None:
+        pass
+
+
+class Plain(Silent):
+    """A line for every 10,000 rows, and one for each of the first rejected rows."""
+
+    def __init__(self, out: TextIO, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._out, self._monotonic = out, monotonic
+        self._started = monotonic()
+        self._told, self._rejected = 0, 0
 
     def advance(self, done: int, total: int) -> None:
         if done // LINE_ROWS == self._told and done < total:
@@ -61,7 +81,7 @@ class Bar(Plain):
         super().__init__(out)
         self._console = Console(file=out)
         columns = (TextColumn("importing"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=self._console, refresh_per_second=4)
+        self._bar = RichProgress(*columns, console=self._console, refresh_per_second=4)
         self._task = self._bar.add_task("rows", total=None)
 
     def __enter__(self) -> Self:

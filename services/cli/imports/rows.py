@@ -274,18 +274,13 @@ def _csv(path: Path, file: BinaryIO) -> Iterator[tuple[int, tuple[str, ...] | Re
     file.seek(0)
     lines = _Lines(file)
     header = _record(csv.reader(lines), lines)
-    if isinstance(header, Rejected) or not header:
+    if header is None or isinstance(header, Rejected) or not header:
         raise BadFileError(f"{path}: neither Parquet nor CSV with a header line")
     header[0] = header[0].removeprefix("\ufeff")
     _check_columns(path, header)
     places = [header.index(name) for name in NEEDED]
     reader = csv.reader(lines)
-    while True:
-        lines.taken.clear()
-        try:
-            record = _record(reader, lines)
-        except StopIteration:
-            return
+    while (record := _record(reader, lines)) is not None:
         line = lines.number - len(lines.taken) + 1
         if isinstance(record, list) and not record:
             continue  # an empty line is no row
@@ -304,10 +299,12 @@ def _values(record: list[str], places: list[int], *, columns: int) -> tuple[str,
     return values
 
 
-def _record(reader: Iterator[list[str]], lines: "_Lines") -> list[str] | Rejected:
+def _record(reader: Iterator[list[str]], lines: "_Lines") -> list[str] | Rejected | None:
+    """The next record; None at the end."""
     lines.unreadable = False
+    lines.taken.clear()
     try:
-        record = next(reader)
+        record = next(reader, None)
     except csv.Error as error:
         return Rejected(0, 0, "not-csv", f"not readable as CSV: {error}")
     if lines.unreadable:

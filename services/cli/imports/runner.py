@@ -11,7 +11,6 @@ from collections.abc import Callable, Set
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -21,6 +20,7 @@ from kept.sla.v1 import service_pb2 as sla
 from services.cli.imports import servicenow_policy
 from services.cli.imports.client import Call, Client, Connection, InterruptedImportError, RefusedError
 from services.cli.imports.journal import Journal, Key, open_journal, peek_header
+from services.cli.imports.progress import Progress, Silent
 from services.cli.imports.rows import BadFileError, Rejected, Row, Table, digest_of, read
 from services.cli.imports.servicenow import Command, Planner
 from services.cli.imports.summary import (
@@ -40,23 +40,6 @@ RATE_ROWS = 10_000
 
 class ImportFailedError(Exception):
     """The import cannot go on; the text says why, for the person who started it."""
-
-
-class Progress(Protocol):
-    """Is told how far the import is. `advance` is called often."""
-
-    def advance(self, done: int, total: int) -> None:
-        """Rows accounted for, and rows in all."""
-
-    def rejected(self, row: Rejected) -> None: ...
-
-
-class Silent:
-    def advance(self, done: int, total: int) -> None:
-        pass
-
-    def rejected(self, row: Rejected) -> None:
-        pass
 
 
 @dataclass(frozen=True)

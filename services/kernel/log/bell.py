@@ -5,14 +5,16 @@ A ring carries nothing: the woken read the database. One that gets lost costs a 
 
 import contextlib
 import os
-import select
 import socket
 import threading
+import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 LONGEST_WAIT_S = 1.0
+TICK_NS = 50_000_000
 
 
 class Listener(ABC):
@@ -31,10 +33,26 @@ class Listener(ABC):
 
 
 class Bell(ABC):
+    def __init__(self) -> None:
+        self._idle: list[Listener] = []
+
     @abstractmethod
     def ring(self) -> None: ...
     @abstractmethod
-    def listen(self) -> Listener: ...
+    def listen(self) -> Listener:
+        """A new ear, to be closed."""
+
+    @contextlib.contextmanager
+    def borrowed(self) -> Iterator[Listener]:
+        """An ear for one short wait; kept for the next one, since making it costs more than most waits."""
+        try:
+            ear = self._idle.pop()
+        except IndexError:
+            ear = self.listen()
+        try:
+            yield ear
+        finally:
+            self._idle.append(ear)
 
 
 class SilentBell(Bell):
@@ -51,6 +69,7 @@ class SocketBell(Bell):
     """A folder of Unix datagram sockets, one for each listener; ringing sends a byte to each."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
         self._sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._sender.setblocking(False)
@@ -58,19 +77,26 @@ class SocketBell(Bell):
         self._seen_change = -1
 
     def ring(self) -> None:
-        changed = self._folder.stat().st_mtime_ns
-        if changed != self._seen_change:
-            self._known = [entry.path for entry in os.scandir(self._folder)]
-            self._seen_change = changed
+        # What rings is committed already, so nothing here may fail it; listeners look after LONGEST_WAIT_S by themselves.
+        with contextlib.suppress(OSError):
+            self._look()
         for path in self._known:
             try:
                 self._sender.sendto(b"!", path)
-            except BlockingIOError:
-                pass  # its ear is full of rings: it will wake
             except (ConnectionRefusedError, FileNotFoundError):
                 # The listener died without a word; its socket file stays behind. Take it away.
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     Path(path).unlink()
+            except OSError:
+                pass  # most likely its ear is full of rings: it will wake
+
+    def _look(self) -> None:
+        changed, now = self._folder.stat().st_mtime_ns, time.time_ns()
+        if changed == self._seen_change:
+            return
+        self._known = [entry.path for entry in os.scandir(self._folder)]
+        # Two changes within one tick of the kernel's clock leave the same time: look again until that tick is over.
+        self._seen_change = changed if now - changed > TICK_NS else -1
 
     def listen(self) -> Listener:
         return _Ear(self._folder)
@@ -91,9 +117,13 @@ class _Ear(Listener):
         self._socket.setblocking(False)
 
     def wait(self, timeout_s: float) -> bool:
-        ready, _, _ = select.select([self._socket], [], [], timeout_s)
-        if not ready:
+        # Not select(): a process with many open files could not use it.
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.recv(16)
+        except (TimeoutError, BlockingIOError):
             return False
+        self._socket.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
                 self._socket.recv(16)
@@ -112,6 +142,7 @@ class PostgresBell(Bell):
     """LISTEN and NOTIFY on one channel; a connection for each listener and one to ring with."""
 
     def __init__(self, address: str, channel: str) -> None:
+        super().__init__()
         self._address = address
         self._channel = channel
         self._lock = threading.Lock()
@@ -125,7 +156,7 @@ class PostgresBell(Bell):
                 if self._ringer is None or self._ringer.closed:
                     self._ringer = psycopg.connect(self._address, autocommit=True)
                 self._ringer.execute("SELECT pg_notify(%s, '')", (self._channel,))
-            except psycopg.OperationalError:
+            except psycopg.Error:
                 self._ringer = None  # the events are committed; listeners find them after LONGEST_WAIT_S
 
     def listen(self) -> Listener:
@@ -134,14 +165,29 @@ class PostgresBell(Bell):
 
 class _PostgresEar(Listener):
     def __init__(self, address: str, channel: str) -> None:
+        self._address = address
+        self._channel = channel
+        self._connection: Any = None
+        self._connect()
+
+    def _connect(self) -> None:
         import psycopg
         from psycopg.sql import SQL, Identifier
 
-        self._connection = psycopg.connect(address, autocommit=True)
-        self._connection.execute(SQL("LISTEN {}").format(Identifier(channel)))
+        self._connection = psycopg.connect(self._address, autocommit=True)
+        self._connection.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
 
     def wait(self, timeout_s: float) -> bool:
-        return any(True for _ in self._connection.notifies(timeout=timeout_s, stop_after=1))
+        import psycopg
+
+        try:
+            if self._connection.closed:
+                self._connect()
+                return True  # what rang meanwhile was not heard
+            return any(True for _ in self._connection.notifies(timeout=timeout_s, stop_after=1))
+        except psycopg.OperationalError:
+            time.sleep(timeout_s)  # deaf for this time; the next wait connects again
+            return False
 
     def poke(self) -> None:
         """Its wait ends by itself within LONGEST_WAIT_S: a connection is not to be used by two at once."""

@@ -16,6 +16,7 @@ from services.kernel.log.port import Answer, Head, Move, Recorded, Save
 from services.kernel.log.positions import Positions
 from services.kernel.log.schema import log_tables, migrate, require
 from services.kernel.merkle import Edge, leaf_hash
+from services.kernel.telemetry import appended
 
 NAME = "the event log"
 REQUESTS_KEPT = timedelta(days=30)
@@ -59,8 +60,9 @@ class EventLog:
     ) -> list[int | KeptError]:
         """Commits what can be committed: for each save its last position, or why it alone was left out.
 
-        With a move everything commits or nothing: raises Fenced, NotAtHead or the first conflict. `alongside` reads and
-        writes its own tables in the same transaction, before the head is locked, and may return more saves.
+        With a move, or with `alongside`, everything commits or nothing: raises Fenced, NotAtHead or the first conflict.
+        `alongside` reads and writes its own tables in the same transaction, before the head is locked, and may return
+        more saves.
         """
         with self.database.write() as session:
             if alongside is not None:
@@ -75,14 +77,16 @@ class EventLog:
             now = max(recorded_at, micros(self._machine.now()))
             batch = _Batch(session, position, now)
             outcomes = [batch.add(save) for save in saves]
-            if move is not None:
+            if move is not None or alongside is not None:
                 for outcome in outcomes:
                     if isinstance(outcome, KeptError):
                         raise outcome
+            if move is not None:
                 # A follower that stood at the head has nothing to learn from its own events.
                 to = batch.position if move.to == position else move.to
                 Positions(session).move(move.follower, move.expected, to)
             batch.write(Edge(position, peaks))
+        appended.add(batch.position - position)
         self.bell.ring()
         return outcomes
 

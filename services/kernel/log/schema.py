@@ -39,6 +39,7 @@ def migrate(database: Database, name: str, steps: Sequence[Sequence[str]]) -> bo
 
     Returns whether anything was done. Raises Misconfigured when the database is newer than this code.
     """
+    database.create()
     with database.write() as session:
         session.execute("CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
         row = session.execute("SELECT version FROM schema_version WHERE name = ?", (name,)).fetchone()

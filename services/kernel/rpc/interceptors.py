@@ -1,5 +1,7 @@
 """What stands around every unary call: trace, refusals, deadline, identity."""
 
+from __future__ import annotations  # the stubs make grpc's handler generic, its code does not
+
 import re
 import time
 from collections.abc import Callable
@@ -12,7 +14,7 @@ from opentelemetry import trace
 from services.kernel.application import Caller
 from services.kernel.errors import Unauthenticated, Unavailable
 from services.kernel.rpc.errors import abort
-from services.kernel.telemetry import call_duration, context_of, tracer
+from services.kernel.telemetry import call_duration, context_of, span
 
 PRINCIPAL, TENANT, TRACEPARENT = "kept-principal", "kept-tenant", "traceparent"
 _PRINCIPAL = re.compile(r"(user|service|partner|auditor):[a-z0-9][a-z0-9._@-]{0,98}")
@@ -53,7 +55,7 @@ def _guarded(name: str, method: Method) -> Method:
         started = time.monotonic()
         metadata = {key: value for key, value in context.invocation_metadata()}  # noqa: C416 - pairs of its own type
         parent = context_of(str(metadata.get(TRACEPARENT, "")))
-        with tracer.start_as_current_span(name, context=parent, kind=trace.SpanKind.SERVER):
+        with span(name, parent, trace.SpanKind.SERVER):
             try:
                 _refuse_expired(context)
                 _caller.set(_identify(name, metadata))

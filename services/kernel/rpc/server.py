@@ -59,5 +59,5 @@ def _listen(server: grpc.Server, address: str) -> None:
         bound = 0
     finally:
         os.umask(before)
-    if not bound and not address.startswith("unix:"):
+    if not bound:
         raise Misconfigured(f"{address} is taken or cannot be listened on; stop what uses it or choose another")

@@ -1,0 +1,70 @@
+"""For commands that need a cell: the one that runs on the folder, or one started for as long as the command takes."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import click
+
+from services.cli.imports.client import Connection
+from services.cli.supervisor import end_with
+from services.cli.up import running_cell
+from services.kernel.config import Settings, read_settings
+from services.kernel.ready import READY_FD
+
+START_WITHIN_S = 60
+STOP_WITHIN_S = 10
+
+
+@contextmanager
+def open_cell(data: Path, *, history: bool = False, separate: bool = False) -> Iterator[Connection]:
+    """A connection to the cell on this folder. One that was not running is started, and stopped in the end."""
+    settings = read_settings(os.environ, data)
+    running = running_cell(settings)
+    if running is not None:
+        yield Connection(running["targets"])
+        return
+    child = _start(settings, history=history, separate=separate)
+    try:
+        started = running_cell(settings)
+        if started is None:
+            raise click.ClickException("the cell stopped as soon as it had started")
+        yield Connection(started["targets"])
+    finally:
+        child.terminate()
+        try:
+            child.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def stay() -> None:
+    """Returns at Ctrl-C or SIGTERM."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    signal.pause()
+
+
+def _start(settings: Settings, *, history: bool, separate: bool) -> "subprocess.Popen[bytes]":
+    """Returns when the cell is up. Its own messages go to stderr; what ended it early is the exit code."""
+    ready, announce = os.pipe()
+    argv = [sys.executable, "-m", "services.cli.main", "up", "--quiet"]
+    argv += ["--history"] * history + ["--separate"] * separate
+    environment = {**os.environ, **settings.environment(), READY_FD: str(announce)}
+    child = subprocess.Popen(
+        argv, env=environment, pass_fds=(announce,), process_group=0, preexec_fn=partial(end_with, os.getpid())
+    )
+    os.close(announce)
+    with os.fdopen(ready, "rb") as pipe:
+        readable, _, _ = select.select([pipe], [], [], START_WITHIN_S)
+        if readable and pipe.read(1):
+            return child
+    child.terminate()
+    raise click.exceptions.Exit(child.wait() or 1)

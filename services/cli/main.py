@@ -1,0 +1,109 @@
+"""The `kept` command. Exit codes: 0 done; 1 failed or found a difference; 2 wrong usage; 78 cannot work as set up."""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from services.kernel.config import Settings, read_settings
+from services.kernel.errors import KeptError, Misconfigured
+
+
+class _Lazy(click.Group):
+    """Loads a command when it is used: `kept up` must start fast, and workers must never import grpc."""
+
+    modules = {  # noqa: RUF012 - read only
+        "import": ("services.cli.imports.command", "import_group", "Bring the history of another system into a cell."),
+        "replay": ("services.cli.replay_command", "replay", "Rebuild everything from the log, and compare."),
+        "digest": ("services.cli.digest", "digest", "One digest of all streams, to compare two cells."),
+        "parked": ("services.cli.parked", "parked", "Events that a follower could not handle."),
+        "demo": ("services.cli.demo", "demo", "Import a small sample and keep the cell up."),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), *self.modules])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.modules:
+            return super().get_command(ctx, cmd_name)
+        from importlib import import_module
+
+        module, name, _ = self.modules[cmd_name]
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        from services.cli.supervisor import StartFailed
+
+        try:
+            return super().invoke(ctx)
+        except Misconfigured as error:
+            click.echo(f"kept: {error}", err=True)
+            raise click.exceptions.Exit(Misconfigured.exit_code) from error
+        except KeptError as error:
+            click.echo(f"kept: {error} ({error.slug})", err=True)
+            raise click.exceptions.Exit(1) from error
+        except StartFailed as error:
+            click.echo(f"kept: {error}", err=True)
+            raise click.exceptions.Exit(Misconfigured.exit_code if error.code == 78 else 1) from error
+
+
+DATA = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the cell; KEPT_DATA, or ./data, when not given.",
+)
+
+
+@click.group(cls=_Lazy)
+@click.version_option(package_name="kept")
+def main() -> None:
+    """Kept keeps a company's word: the complete service history on one event log."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+
+
+def _settings(data: Path | None) -> Settings:
+    return read_settings(os.environ, data)
+
+
+@main.command()
+@DATA
+@click.option("--separate", is_flag=True, help="Every service's API and worker as its own process, as in production.")
+@click.option("--history", is_flag=True, help="Start an empty cell in history mode, for an import.")
+@click.option("--listen", help="HOST:PORT instead of the Unix socket in the folder.")
+@click.option("--quiet", is_flag=True, help="Say nothing when it is up.")
+def up(data: Path | None, *, separate: bool, history: bool, listen: str | None, quiet: bool) -> None:
+    """Start the cell of a folder and keep it running until Ctrl-C."""
+    from services.cli.up import run_cell
+
+    run_cell(_settings(data), separate=separate, history=history, quiet=quiet, listen=listen)
+
+
+@main.command()
+@DATA
+def migrate(data: Path | None) -> None:
+    """Make or update everything that the cell keeps; safe to repeat."""
+    from services.cli.table import migrate as migrate_all
+    from services.kernel.house import House
+
+    settings = _settings(data)
+    migrate_all(House(settings))
+    click.echo(f"{settings.data} is ready")
+
+
+@main.command(hidden=True)
+@DATA
+@click.argument("services", nargs=-1)
+@click.option("--listen", required=True, help="unix:PATH or HOST:PORT")
+def api(data: Path | None, services: tuple[str, ...], listen: str) -> None:
+    """One API process; `kept up` starts it."""
+    from services.cli.api import run_api
+
+    run_api(_settings(data), services, listen)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""The process table: one line for each service. Nothing here imports grpc or nameko (I8); processes load their part."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, cast
+
+from services.case.views import VIEWS as CASE_VIEWS
+from services.customer.views import VIEWS as CUSTOMER_VIEWS
+from services.kernel.cell import deploy
+from services.kernel.house import House
+from services.kernel.policy import Policy, PolicyFollower
+from services.kernel.views import ViewFollower, ViewSet
+from services.sla.policies import SlaPolicy
+from services.sla.views import VIEWS as SLA_VIEWS
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service's views, its policies, and the names of what its API and worker processes load."""
+
+    name: str
+    views: ViewSet
+    policies: tuple[type[Policy], ...]
+    worker_class: str
+
+    def register_api(self) -> Callable[[Any, House], str]:
+        """Adds the servicer to a server; only in API processes."""
+        return cast(Callable[[Any, House], str], import_module(f"services.{self.name}.api").register)
+
+    def worker(self) -> type[Any]:
+        """The nameko service; only in worker processes."""
+        return cast(type[Any], getattr(import_module(f"services.{self.name}.worker"), self.worker_class))
+
+
+SERVICES = (
+    Service("customer", CUSTOMER_VIEWS, (), "CustomerWorker"),
+    Service("case", CASE_VIEWS, (), "CaseWorker"),
+    Service("sla", SLA_VIEWS, (SlaPolicy,), "SlaWorker"),
+)
+NAMES = tuple(service.name for service in SERVICES)
+
+
+def services(names: tuple[str, ...]) -> tuple[Service, ...]:
+    """These, or all when none is named."""
+    return tuple(service for service in SERVICES if not names or service.name in names)
+
+
+def migrate(house: House) -> None:
+    """Makes or updates everything that a cell keeps. Raises Misconfigured when something belongs to a newer Kept."""
+    house.make()
+    for service in SERVICES:
+        database = house.views_database(service.name)
+        service.views.migrate(database)
+        ViewFollower(service.views, house.log, database, house.view_bell).register()
+        for policy in service.policies:
+            PolicyFollower(policy(), house.log, house.clock).migrate()
+
+
+def deploy_policies(house: House, names: tuple[str, ...]) -> None:
+    for service in services(names):
+        for policy in service.policies:
+            deploy(house.log, house.clock, policy.name, policy.version)

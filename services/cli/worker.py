@@ -1,0 +1,75 @@
+"""A worker process: one nameko runner with the followers of the named services, or of all. Never imports grpc (I8).
+
+Run as a module, so that eventlet patches the standard library before anything else is imported.
+"""
+
+import os
+import warnings
+
+# nameko is prescribed and stands on eventlet, whose maintainers advise new projects against it: known, and not news.
+warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
+
+import eventlet  # noqa: E402
+
+eventlet.monkey_patch()
+# psycopg waits in C unless told otherwise, which would stop the hub.
+os.environ["PSYCOPG_WAIT_FUNC"] = "wait_selector"
+
+import logging  # noqa: E402
+import signal  # noqa: E402
+import sys  # noqa: E402
+
+from eventlet.event import Event  # noqa: E402
+from nameko.runners import ServiceRunner  # noqa: E402
+
+from services.cli.table import deploy_policies, services  # noqa: E402
+from services.kernel.config import read_settings  # noqa: E402
+from services.kernel.errors import Misconfigured  # noqa: E402
+from services.kernel.house import House  # noqa: E402
+from services.kernel.ready import announce_ready  # noqa: E402
+from services.kernel.telemetry import start_telemetry  # noqa: E402
+
+
+def main(names: tuple[str, ...]) -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        settings = read_settings(os.environ)
+        start_telemetry("-".join(("worker", *names)), settings.otlp_endpoint)
+        house = House(settings)
+        house.require()
+        deploy_policies(house, names)
+    except Misconfigured as error:
+        print(f"kept worker: {error}", file=sys.stderr)
+        return Misconfigured.exit_code
+    run(house, names)
+    house.close()
+    return 0
+
+
+def run(house: House, names: tuple[str, ...]) -> None:
+    """Follows until SIGTERM; batches that are under way are finished."""
+    runner = ServiceRunner()
+    for service in services(names):
+        worker = service.worker()
+        worker.house = house
+        runner.add_service(worker)
+    told = Event()
+
+    def stop(*_: object) -> None:
+        if not told.ready():
+            told.send()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    runner.start()
+    announce_ready()
+    # A container that fails ends the process; the supervisor starts it again.
+    failed = eventlet.spawn(runner.wait)
+    failed.link(stop)
+    told.wait()
+    runner.stop()
+    failed.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main(tuple(sys.argv[1:])))

@@ -1,0 +1,266 @@
+"""A customer at a glance: party, stage, consents, items; and the timeline of everything that happened to them."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from kept.customer.v1 import events_pb2 as e
+from kept.customer.v1 import service_pb2 as m
+
+from services.kernel.clock import micros_of, timestamp_of
+from services.kernel.database import Row, Session, as_uuid, marks
+from services.kernel.events import LogEvent, event_classes
+from services.kernel.paging import make_token, page_size, read_token
+from services.kernel.views import Table, ViewSet
+
+NO_WARRANTY = 0
+LATEST = 2**62  # after every event, in time and position
+
+PARTIES = Table(
+    "party_row",
+    {
+        "id": "uuid", "tenant": "text", "kind": "int", "name": "bytes", "email": "bytes", "language": "text",
+        "time_zone": "text", "region": "text", "channels": "text",
+    },
+    key=("id",),
+    sealed=("name", "email"),
+    stream="id",
+)  # fmt: skip
+PHONES = Table(
+    "party_phone",
+    {"party_id": "uuid", "place": "int", "phone": "bytes"},
+    key=("party_id", "place"),
+    sealed=("phone",),
+    stream="party_id",
+)
+CUSTOMERS = Table(
+    "customer_row",
+    {"id": "uuid", "tenant": "text", "party_id": "uuid", "stage": "int"},
+    key=("id",),
+)
+CONSENTS = Table("customer_consent", {"customer_id": "uuid", "purpose": "int"}, key=("customer_id", "purpose"))
+ITEMS = Table(
+    "item_row",
+    {
+        "id": "uuid", "customer_id": "uuid", "product": "text", "serial": "text", "site": "bytes", "region": "text",
+        "product_stage": "int", "installed_at": "int", "warranty_until": "int",
+    },
+    key=("id",),
+    indexes=(("customer_id", "installed_at", "id"),),
+    sealed=("site",),
+    stream="id",
+)  # fmt: skip
+# Where a timeline's events are in the log, which has all the rest. The subject is the customer, or the party for what
+# concerns every customer that it is.
+TIMELINE = Table(
+    "customer_event",
+    {"subject": "uuid", "occurred_at": "int", "position": "int"},
+    key=("subject", "occurred_at", "position"),
+)
+OF_PARTIES = (e.PartyRegistered, e.ContactChanged, e.PreferencesChanged)
+
+
+def apply(session: Session, event: LogEvent) -> None:
+    """One event's rows: its place on a timeline, and what it changes of a customer."""
+    record, body = event.record, event.body
+    subject = record.customer_id or (record.stream if isinstance(body, OF_PARTIES) else "")
+    if not subject:
+        return
+    place = (UUID(subject), event.occurred_at, event.position)
+    session.execute("INSERT INTO customer_event VALUES (?, ?, ?)", place)
+    if record.type.startswith("kept.customer."):
+        _change(session, UUID(record.stream), event)
+
+
+VIEWS = ViewSet(
+    "customer",
+    version=1,
+    tables=(PARTIES, PHONES, CUSTOMERS, CONSENTS, ITEMS, TIMELINE),
+    reads=frozenset(name for name in event_classes() if not name.startswith("kept.cell.")),
+    apply=apply,
+)
+
+
+def _change(session: Session, stream: UUID, event: LogEvent) -> None:
+    tenant, body = event.record.tenant, event.body
+    match body:
+        case e.PartyRegistered():
+            session.execute("INSERT INTO party_row (id, tenant, kind) VALUES (?, ?, ?)", (stream, tenant, body.kind))
+            _set_contact(session, stream, body.contact)
+            _set_preferences(session, stream, body.preferences)
+        case e.ContactChanged():
+            session.execute("DELETE FROM party_phone WHERE party_id = ?", (stream,))
+            _set_contact(session, stream, body.contact)
+        case e.PreferencesChanged():
+            _set_preferences(session, stream, body.preferences)
+        case e.CustomerRegistered():
+            row = (stream, tenant, UUID(body.party_id), body.stage)
+            session.execute("INSERT INTO customer_row VALUES (?, ?, ?, ?)", row)
+        case e.CustomerStageEntered():
+            session.execute("UPDATE customer_row SET stage = ? WHERE id = ?", (body.stage, stream))
+        case e.ConsentGiven():
+            session.execute("INSERT INTO customer_consent VALUES (?, ?)", (stream, body.purpose))
+        case e.ConsentWithdrawn():
+            sql = "DELETE FROM customer_consent WHERE customer_id = ? AND purpose = ?"
+            session.execute(sql, (stream, body.purpose))
+        case e.ItemInstalled():
+            _insert_item(session, stream, event.occurred_at, body)
+        case e.ItemStageEntered():
+            session.execute("UPDATE item_row SET product_stage = ? WHERE id = ?", (body.product_stage, stream))
+        case e.ItemRemoved():
+            session.execute("DELETE FROM item_row WHERE id = ?", (stream,))
+
+
+def _set_contact(session: Session, party_id: UUID, contact: e.Contact) -> None:
+    changes = (contact.name.SerializeToString(), contact.email.SerializeToString(), party_id)
+    session.execute("UPDATE party_row SET name = ?, email = ? WHERE id = ?", changes)
+    for place, phone in enumerate(contact.phones):
+        session.execute("INSERT INTO party_phone VALUES (?, ?, ?)", (party_id, place, phone.SerializeToString()))
+
+
+def _set_preferences(session: Session, party_id: UUID, preferences: e.Preferences) -> None:
+    channels = ",".join(map(str, preferences.channels))
+    changes = (preferences.language, preferences.time_zone, preferences.region, channels, party_id)
+    session.execute("UPDATE party_row SET language = ?, time_zone = ?, region = ?, channels = ? WHERE id = ?", changes)
+
+
+def _insert_item(session: Session, item_id: UUID, installed_at: int, body: e.ItemInstalled) -> None:
+    warranty_until = micros_of(body.warranty_until) if body.HasField("warranty_until") else NO_WARRANTY
+    row = (
+        item_id, UUID(body.customer_id), body.product, body.serial, body.site.SerializeToString(), body.region,
+        body.product_stage, installed_at, warranty_until,
+    )  # fmt: skip
+    session.execute(f"INSERT INTO item_row VALUES ({marks(len(row))})", row)
+
+
+# Queries
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A customer, and the party whose contact is still sealed: name, e-mail, phones in order."""
+
+    customer: m.GetCustomerResponse
+    party_id: UUID
+    name: bytes
+    email: bytes
+    phones: list[bytes]
+
+
+def find(session: Session, tenant: str, customer_id: UUID) -> Found | None:
+    """With consents, without items."""
+    row = session.execute(
+        """SELECT c.party_id, p.kind, c.stage, p.language, p.time_zone, p.region, p.channels, p.name, p.email
+           FROM customer_row c JOIN party_row p ON p.id = c.party_id WHERE c.id = ? AND c.tenant = ?""",
+        (customer_id, tenant),
+    ).fetchone()
+    if row is None:
+        return None
+    party_id = as_uuid(row[0])
+    kind, stage, language, time_zone, region, channels, name, email = row[1:]
+    preferences = e.Preferences(language=language, time_zone=time_zone, region=region)
+    preferences.channels.extend(map(e.Channel.ValueType, map(int, filter(None, channels.split(",")))))
+    purposes = session.execute(
+        "SELECT purpose FROM customer_consent WHERE customer_id = ? ORDER BY purpose", (customer_id,)
+    )
+    customer = m.GetCustomerResponse(
+        customer_id=str(customer_id),
+        party_id=str(party_id),
+        kind=kind,
+        stage=stage,
+        preferences=preferences,
+        consents=[purpose for (purpose,) in purposes],
+    )
+    phones = session.execute("SELECT phone FROM party_phone WHERE party_id = ? ORDER BY place", (party_id,))
+    return Found(customer, party_id, bytes(name), bytes(email), [bytes(phone) for (phone,) in phones])
+
+
+def items(session: Session, customer_id: UUID) -> list[tuple[m.Item, bytes]]:
+    """What the customer has, longest first, each with its sealed site."""
+    rows = session.execute(
+        """SELECT id, product, serial, region, product_stage, installed_at, warranty_until, site
+           FROM item_row WHERE customer_id = ? ORDER BY installed_at, id""",
+        (customer_id,),
+    )
+    return [(_item(row), bytes(row[-1])) for row in rows]
+
+
+def party_of(session: Session, tenant: str, customer_id: UUID) -> UUID | None:
+    """None when there is no such customer."""
+    sql = "SELECT party_id FROM customer_row WHERE id = ? AND tenant = ?"
+    row = session.execute(sql, (customer_id, tenant)).fetchone()
+    return None if row is None else as_uuid(row[0])
+
+
+def timeline(session: Session, subjects: tuple[UUID, UUID], request: m.GetTimelineRequest) -> tuple[list[int], str]:
+    """Positions of one page, newest first, and the token of the next; empty on the last. Raises invalid-argument."""
+    size = page_size(request.page_size)
+    before = read_token(request.page_token, int, int) or (LATEST, LATEST)
+    places = [
+        (int(occurred_at), int(position))
+        for subject in subjects
+        for occurred_at, position in session.execute(
+            """SELECT occurred_at, position FROM customer_event WHERE subject = ? AND (occurred_at, position) < (?, ?)
+               ORDER BY occurred_at DESC, position DESC LIMIT ?""",
+            (subject, *before, size + 1),
+        )
+    ]
+    places.sort(reverse=True)
+    token = make_token(*places[size - 1]) if len(places) > size else ""
+    return [position for _, position in places[:size]], token
+
+
+def timeline_item(event: LogEvent) -> m.TimelineItem:
+    record = event.record
+    return m.TimelineItem(
+        event_id=record.id,
+        position=event.position,
+        type=record.type,
+        stream=record.stream,
+        occurred_at=record.occurred_at,
+        actor=record.actor,
+        facts=facts(event.body),
+    )
+
+
+def facts(body: Message, prefix: str = "") -> dict[str, str]:
+    """The open fields that are set, by name: times in RFC 3339, enums by short name, lists by commas.
+
+    The fields of a message within are named `outer.inner`; sealed ones, and anything deeper, are left out.
+    """
+    found: dict[str, str] = {}
+    for field, value in body.ListFields():
+        name = prefix + field.name
+        if field.message_type is None:
+            values = value if field.is_repeated else [value]
+            found[name] = ", ".join(_fact(field, one) for one in values)
+        elif isinstance(value, Timestamp):
+            found[name] = value.ToJsonString()
+        elif not (prefix or field.is_repeated or field.message_type.name == "Sealed"):
+            found.update(facts(value, f"{name}."))
+    return found
+
+
+def _fact(field: FieldDescriptor, value: Any) -> str:
+    if field.enum_type is not None:
+        names = {number: known.name for number, known in field.enum_type.values_by_number.items()}
+        return names.get(value, str(value)).removeprefix(names[0].removesuffix("UNSPECIFIED")).lower()
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _item(row: Row) -> m.Item:
+    item_id, product, serial, region, product_stage, installed_at, warranty_until, _ = row
+    item = m.Item(
+        item_id=str(as_uuid(item_id)),
+        product=product,
+        serial=serial,
+        region=region,
+        product_stage=product_stage,
+        installed_at=timestamp_of(installed_at),
+    )
+    if warranty_until != NO_WARRANTY:
+        item.warranty_until.CopyFrom(timestamp_of(warranty_until))
+    return item

@@ -1,0 +1,359 @@
+"""From case events to clocks: arms, pauses, replans, warns, and reaches verdicts. Reads nothing sealed (I5)."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from uuid import UUID
+
+from kept.case.v1 import events_pb2 as case
+from kept.cell.v1.events_pb2 import TimeAdvanced
+from kept.sla.v1 import events_pb2 as e
+
+from services.kernel.clock import micros_of, moment, timestamp_of
+from services.kernel.database import Dialect, Session
+from services.kernel.events import LogEvent, Stamp, full_name
+from services.kernel.policy import Policy, Work
+from services.sla.calendar import Calendar
+from services.sla.clocks import ClockState, clocks_of, due_clocks
+from services.sla.domain import Clock, clock_id
+
+OWN, RESOLVE = e.TARGET_KIND_TIME_TO_OWN, e.TARGET_KIND_TIME_TO_RESOLVE
+DUE_AT_ONCE = 200
+
+
+class SlaPolicy(Policy):
+    name = "sla"
+    version = "1"
+    reads = frozenset(
+        full_name(event)
+        for event in (
+            TimeAdvanced, e.CalendarPublished, e.PolicyPublished,
+            case.CaseOpened, case.CaseAcknowledged, case.CaseHeld, case.CaseResumed, case.CaseResolved, case.CaseReopened,
+            case.CaseCancelled, case.CaseRejected, case.CasePrioritized, case.CaseClassified,
+        )
+    )  # fmt: skip
+
+    def tables(self, dialect: Dialect) -> list[str]:
+        uuid, bytes_ = dialect.uuid, dialect.bytes
+        return [
+            f"""CREATE TABLE sla_calendar (tenant TEXT, name TEXT, version INTEGER, definition {bytes_} NOT NULL,
+                PRIMARY KEY (tenant, name, version))""",
+            f"""CREATE TABLE sla_policy (tenant TEXT, number INTEGER, name TEXT NOT NULL, version INTEGER NOT NULL,
+                definition {bytes_} NOT NULL, PRIMARY KEY (tenant, number))""",
+            f"""CREATE TABLE sla_case (case_id {uuid} PRIMARY KEY, tenant TEXT NOT NULL, customer_id TEXT NOT NULL,
+                correlation_id TEXT NOT NULL, kind INTEGER NOT NULL, priority INTEGER NOT NULL,
+                entitlement TEXT NOT NULL, product_stage INTEGER NOT NULL)""",
+            f"""CREATE TABLE sla_clock (clock_id {uuid} PRIMARY KEY, case_id {uuid} NOT NULL, target INTEGER NOT NULL,
+                policy TEXT NOT NULL, policy_version INTEGER NOT NULL, calendar_version INTEGER NOT NULL,
+                rule {bytes_} NOT NULL, used_s BIGINT NOT NULL, running_since BIGINT, due_at BIGINT NOT NULL,
+                warned INTEGER NOT NULL, outcome INTEGER NOT NULL, next_at BIGINT, cause_id TEXT NOT NULL)""",
+            "CREATE INDEX sla_clock_case ON sla_clock (case_id, target)",
+            "CREATE INDEX sla_clock_next ON sla_clock (next_at, clock_id) WHERE next_at IS NOT NULL",
+        ]
+
+    def decide(self, work: Work, event: LogEvent) -> None:
+        body, at = event.body, event.occurred_at
+        match body:
+            case TimeAdvanced():
+                self.due(work, micros_of(body.now))
+                return
+            case e.CalendarPublished():
+                row = (event.record.tenant, body.name, body.version, body.definition.SerializeToString())
+                work.session.execute("INSERT INTO sla_calendar VALUES (?, ?, ?, ?)", row)
+                return
+            case e.PolicyPublished():
+                _keep_policy(work.session, event.record.tenant, body)
+                return
+            case case.CaseOpened():
+                self._open(work, event, body)
+                return
+        case_id = UUID(event.record.stream)
+        clocks = [_Running(self, work, event, state) for state in clocks_of(work.session, case_id)]
+        match body:
+            case case.CaseAcknowledged():
+                _each(clocks, OWN, lambda clock: clock.stop(at))
+            case case.CaseHeld():
+                # Whoever makes the customer wait for something has the case in hand.
+                _each(clocks, OWN, lambda clock: clock.stop(at))
+                _each(clocks, RESOLVE, lambda clock: clock.wait(at, body.waiting_for))
+            case case.CaseResumed():
+                _each(clocks, OWN, lambda clock: clock.stop(at))
+                _each(clocks, RESOLVE, lambda clock: clock.go_on(at))
+            case case.CaseResolved():
+                _each(clocks, OWN, lambda clock: clock.stop(at))
+                _each(clocks, RESOLVE, lambda clock: clock.stop(at))
+            case case.CaseReopened():
+                _each(clocks, RESOLVE, lambda clock: clock.reopen(at))
+            case case.CaseCancelled() | case.CaseRejected():
+                for clock in clocks:
+                    clock.release(at)
+            case case.CasePrioritized() | case.CaseClassified():
+                self._reconsider(work, event, case_id, clocks)
+
+    def due(self, work: Work, now: int) -> None:
+        while due := due_clocks(work.session, now, DUE_AT_ONCE):
+            for state in due:
+                tenant, _, correlation_id, *_ = _facts(work.session, state.case_id)
+                assert state.next_at is not None
+                stamp = Stamp(tenant, self.actor, state.next_at, correlation_id, causation_id=state.cause_id)
+                _fire(work, stamp, state, self.calendar(work.session, tenant, state))
+
+    def next_due(self, session: Session) -> int | None:
+        row = session.execute("SELECT min(next_at) FROM sla_clock").fetchone()
+        return None if row is None or row[0] is None else int(row[0])
+
+    def _open(self, work: Work, event: LogEvent, opened: case.CaseOpened) -> None:
+        record = event.record
+        case_id = UUID(record.stream)
+        kind = opened.classification.kind
+        facts = (record.tenant, opened.customer_id, record.correlation_id)
+        matched = (kind, opened.priority, opened.entitlement, opened.product_stage)
+        work.session.execute("INSERT INTO sla_case VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (case_id, *facts, *matched))
+        found = _latest_policy(work.session, record.tenant)
+        if found is None:
+            return
+        policy, version, definition = found
+        for target in (OWN, RESOLVE):
+            rule = _first_match(definition, target, matched)
+            if rule is not None:
+                self._arm(work, event, policy, version, rule)
+
+    def _arm(self, work: Work, event: LogEvent, policy: str, version: int, rule: e.TargetRule) -> None:
+        record = event.record
+        number = _latest_calendar(work.session, record.tenant, rule.calendar)
+        state = ClockState(
+            clock_id=clock_id(record.stream, rule.target),
+            case_id=UUID(record.stream),
+            target=rule.target,
+            policy=policy,
+            policy_version=version,
+            calendar_version=number,
+            rule=rule.SerializeToString(deterministic=True),
+            used_s=0,
+            running_since=None,
+            due_at=0,
+            warned=0,
+            outcome=e.OUTCOME_UNSPECIFIED,
+            next_at=None,
+            cause_id=record.id,
+        )
+        state.run(self.calendar(work.session, record.tenant, state), event.occurred_at)
+        state.insert(work.session)
+        armed = e.ClockArmed(
+            case_id=record.stream,
+            target=rule.target,
+            pins=state.pins(),
+            budget_s=rule.budget_s,
+            due_at=timestamp_of(state.due_at),
+        )
+        work.decide(
+            Clock, state.clock_id, self.stamp(event), lambda clock: clock.arm(armed, customer_id=record.customer_id)
+        )
+
+    def _reconsider(self, work: Work, event: LogEvent, case_id: UUID, clocks: list["_Running"]) -> None:
+        """Another priority or kind: other budgets, and what was used stays used."""
+        body = event.body
+        if isinstance(body, case.CasePrioritized):
+            work.session.execute("UPDATE sla_case SET priority = ? WHERE case_id = ?", (body.priority, case_id))
+        elif isinstance(body, case.CaseClassified):
+            kind = body.classification.kind
+            work.session.execute("UPDATE sla_case SET kind = ? WHERE case_id = ?", (kind, case_id))
+        facts = _facts(work.session, case_id)
+        tenant, matched = facts[0], facts[3:]
+        for clock in clocks:
+            if clock.state.outcome == e.OUTCOME_UNSPECIFIED:
+                definition = _pinned_policy(work.session, tenant, clock.state)
+                clock.follow(event.occurred_at, _first_match(definition, clock.state.target, matched))
+
+    def calendar(self, session: Session, tenant: str, state: ClockState) -> Calendar:
+        """The calendar version that the clock is pinned to."""
+        return self.calendar_version(session, tenant, state.target_rule.calendar, state.calendar_version)
+
+    def calendar_version(self, session: Session, tenant: str, name: str, version: int) -> Calendar:
+        row = session.execute(
+            "SELECT definition FROM sla_calendar WHERE tenant = ? AND name = ? AND version = ?", (tenant, name, version)
+        ).fetchone()
+        assert row is not None, "a policy is published only with calendars that are"
+        return _calendar(bytes(row[0]))
+
+
+class _Running:
+    """One clock of a case while one of the case's events is handled."""
+
+    def __init__(self, policy: SlaPolicy, work: Work, event: LogEvent, state: ClockState) -> None:
+        self._policy = policy
+        self._work = work
+        self._event = event
+        self._tenant = event.record.tenant
+        self.state = state
+        self._calendar = policy.calendar(work.session, self._tenant, state)
+
+    def stop(self, at: int) -> None:
+        """Kept, when in time; late news of a stop in time corrects a broken verdict."""
+        state = self.state
+        if state.outcome == e.OUTCOME_UNSPECIFIED:
+            in_time = state.running_since is None or at <= state.due_at
+            outcome = e.OUTCOME_KEPT if in_time else e.OUTCOME_BROKEN
+            state.stand(self._calendar, at)
+            self._conclude(outcome, at if in_time else state.due_at)
+        elif state.outcome == e.OUTCOME_BROKEN and state.running_since is not None:
+            late = at > state.due_at
+            state.stand(self._calendar, at)
+            if not late:
+                state.outcome = e.OUTCOME_KEPT
+                self._decide(lambda clock: clock.correct(e.OUTCOME_KEPT, used_s=state.used_s))
+            self._save()
+
+    def wait(self, at: int, waiting_for: case.WaitingFor.ValueType) -> None:
+        if self.state.outcome != e.OUTCOME_UNSPECIFIED:
+            return
+        if waiting_for not in self.state.target_rule.pause_on:
+            self.go_on(at)
+        elif self.state.running_since is not None:
+            self.state.stand(self._calendar, at)
+            self._save()
+
+    def go_on(self, at: int) -> None:
+        if self.state.outcome == e.OUTCOME_UNSPECIFIED and self.state.running_since is None:
+            self._rerun(at)
+
+    def reopen(self, at: int) -> None:
+        state = self.state
+        restart = state.target_rule.on_reopen == e.ON_REOPEN_RESTART
+        if state.outcome == e.OUTCOME_KEPT or restart:
+            state.outcome = e.OUTCOME_UNSPECIFIED
+            if restart:
+                state.used_s, state.warned = 0, 0
+            self._rerun(at)
+
+    def release(self, at: int) -> None:
+        if self.state.outcome == e.OUTCOME_UNSPECIFIED:
+            self.state.stand(self._calendar, at)
+            self._conclude(e.OUTCOME_RELEASED, at)
+
+    def follow(self, at: int, rule: e.TargetRule | None) -> None:
+        """Goes by another rule, or by none."""
+        state = self.state
+        if rule is None:
+            self.release(at)
+            return
+        packed = rule.SerializeToString(deterministic=True)
+        if packed == state.rule:
+            return
+        running = state.running_since is not None
+        state.stand(self._calendar, at)
+        if rule.calendar != state.target_rule.calendar:
+            state.calendar_version = _latest_calendar(self._work.session, self._tenant, rule.calendar)
+        state.rule = packed
+        # Warnings that the used time has passed already, under the new budget, are not given late.
+        state.warned = max((p for p in rule.warn_percents if rule.budget_s * p <= state.used_s * 100), default=0)
+        self._calendar = self._policy.calendar(self._work.session, self._tenant, state)
+        if running:
+            self._rerun(at)
+        else:
+            self._save()
+
+    def _rerun(self, at: int) -> None:
+        state = self.state
+        state.run(self._calendar, at)
+        self._save()
+        pins, budget_s, due_at = state.pins(), state.target_rule.budget_s, moment(state.due_at)
+        self._decide(lambda clock: clock.replan(pins=pins, budget_s=budget_s, used_s=state.used_s, due_at=due_at))
+
+    def _conclude(self, outcome: e.Outcome.ValueType, at: int) -> None:
+        self.state.outcome = outcome
+        self._save()
+        self._decide(lambda clock: clock.conclude(outcome, used_s=self.state.used_s, at=at))
+
+    def _save(self) -> None:
+        self.state.cause_id = self._event.record.id
+        self.state.update(self._work.session)
+
+    def _decide(self, decision: Callable[[Clock], None]) -> None:
+        self._work.decide(Clock, self.state.clock_id, self._policy.stamp(self._event), decision)
+
+
+def _fire(work: Work, stamp: Stamp, state: ClockState, calendar: Calendar) -> None:
+    """One due moment: a warning, or the deadline itself, each occurred when it was due."""
+    at = state.next_at
+    assert at is not None
+    percent = state.next_warning()
+    if percent is not None and at < state.due_at:
+        state.warned = percent
+        state.plan(calendar)
+        state.update(work.session)
+        work.decide(Clock, state.clock_id, stamp, lambda clock: clock.warn(percent=percent, at=at))
+        return
+    # It runs on, so that late news of a stop in time can still be measured.
+    state.outcome, state.next_at = e.OUTCOME_BROKEN, None
+    state.update(work.session)
+    used_s = state.used_at(calendar, at)
+    work.decide(Clock, state.clock_id, stamp, lambda clock: clock.conclude(e.OUTCOME_BROKEN, used_s=used_s, at=at))
+
+
+def _each(clocks: list[_Running], target: e.TargetKind.ValueType, act: Callable[[_Running], None]) -> None:
+    for clock in clocks:
+        if clock.state.target == target:
+            act(clock)
+
+
+def _facts(session: Session, case_id: UUID) -> tuple[str, str, str, int, int, str, int]:
+    """Tenant, customer, correlation id; then kind, priority, entitlement, product stage."""
+    row = session.execute(
+        """SELECT tenant, customer_id, correlation_id, kind, priority, entitlement, product_stage
+           FROM sla_case WHERE case_id = ?""",
+        (case_id,),
+    ).fetchone()
+    assert row is not None
+    return row
+
+
+def _keep_policy(session: Session, tenant: str, published: e.PolicyPublished) -> None:
+    row = session.execute("SELECT coalesce(max(number), 0) FROM sla_policy WHERE tenant = ?", (tenant,)).fetchone()
+    assert row is not None
+    packed = published.definition.SerializeToString(deterministic=True)
+    values = (tenant, row[0] + 1, published.name, published.version, packed)
+    session.execute("INSERT INTO sla_policy VALUES (?, ?, ?, ?, ?)", values)
+
+
+def _latest_policy(session: Session, tenant: str) -> tuple[str, int, e.PolicyDefinition] | None:
+    row = session.execute(
+        "SELECT name, version, definition FROM sla_policy WHERE tenant = ? ORDER BY number DESC LIMIT 1", (tenant,)
+    ).fetchone()
+    return None if row is None else (row[0], row[1], _definition(bytes(row[2])))
+
+
+def _pinned_policy(session: Session, tenant: str, state: ClockState) -> e.PolicyDefinition:
+    row = session.execute(
+        "SELECT definition FROM sla_policy WHERE tenant = ? AND name = ? AND version = ?",
+        (tenant, state.policy, state.policy_version),
+    ).fetchone()
+    assert row is not None
+    return _definition(bytes(row[0]))
+
+
+def _latest_calendar(session: Session, tenant: str, name: str) -> int:
+    row = session.execute(
+        "SELECT max(version) FROM sla_calendar WHERE tenant = ? AND name = ?", (tenant, name)
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _first_match(
+    definition: e.PolicyDefinition, target: int, matched: tuple[int, int, str, int]
+) -> e.TargetRule | None:
+    for rule in definition.rules:
+        wanted = (rule.kind, rule.priority, rule.entitlement, rule.product_stage)
+        if rule.target == target and all(not want or want == have for want, have in zip(wanted, matched, strict=True)):
+            return rule
+    return None
+
+
+@lru_cache(maxsize=256)
+def _definition(packed: bytes) -> e.PolicyDefinition:
+    return e.PolicyDefinition.FromString(packed)
+
+
+@lru_cache(maxsize=256)
+def _calendar(packed: bytes) -> Calendar:
+    return Calendar(e.CalendarDefinition.FromString(packed))

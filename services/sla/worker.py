@@ -1,0 +1,30 @@
+"""The sla service's followers: its policy, and its views."""
+
+from services.kernel.follow import follow, one_batch
+from services.kernel.follower import Follower
+from services.kernel.house import House
+from services.kernel.policy import PolicyFollower
+from services.kernel.views import ViewFollower
+from services.sla.policies import SlaPolicy
+from services.sla.views import VIEWS
+
+
+def policy(house: House) -> PolicyFollower:
+    return PolicyFollower(SlaPolicy(), house.log, house.clock)
+
+
+def views(house: House) -> Follower:
+    return ViewFollower(VIEWS, house.log, house.views_database("sla"), house.view_bell)
+
+
+class SlaWorker:
+    name = "sla"
+    house: House
+
+    @follow(policy)
+    def decide(self, follower: Follower) -> bool:
+        return one_batch(follower)
+
+    @follow(views)
+    def keep_views(self, follower: Follower) -> bool:
+        return one_batch(follower)
