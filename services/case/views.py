@@ -11,7 +11,8 @@ from services.kernel.clock import micros_of, timestamp_of
 from services.kernel.database import Session, as_uuid, marks
 from services.kernel.events import LogEvent, full_name
 from services.kernel.paging import make_token, page_size, read_token
-from services.kernel.views import Table, ViewSet
+from services.kernel.tables import Table
+from services.kernel.views import ViewSet
 
 NO_DEADLINE = 2**62  # sorts after every real one, on both databases
 

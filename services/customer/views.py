@@ -14,7 +14,8 @@ from services.kernel.clock import micros_of, timestamp_of
 from services.kernel.database import Row, Session, as_uuid, marks
 from services.kernel.events import LogEvent, event_classes
 from services.kernel.paging import make_token, page_size, read_token
-from services.kernel.views import Table, ViewSet
+from services.kernel.tables import Table
+from services.kernel.views import ViewSet
 
 NO_WARRANTY = 0
 LATEST = 2**62  # after every event, in time and position

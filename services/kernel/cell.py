@@ -71,7 +71,11 @@ class CellApplication(Application):
         now = self.clock.history_now()
         if now is None:
             raise Refused("cell-not-in-history-mode", "a live cell's clock cannot be advanced")
-        receipt = self._set_time(command, TimeAdvanced(now=timestamp(to)), to) if to > now else self._nothing()
+        if to > now:
+            receipt = self._set_time(command, TimeAdvanced(now=timestamp(to)), to)
+        else:
+            receipt = self._nothing()
+            self.event_log.bell.ring()
         wait_until(self.event_log.bell, self._all_at_head, DRAIN_WITHIN, "followers-behind")
         return receipt
 

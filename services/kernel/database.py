@@ -39,11 +39,12 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Dialect:
-    """Column types where the two differ, and the clause that takes a row's lock."""
+    """Column types where the two differ, the clause that takes a row's lock, and the one that sorts texts by bytes."""
 
     uuid: str
     bytes: str
     for_update: str
+    byte_order: str
 
 
 class Database(ABC):
@@ -72,6 +73,16 @@ class Database(ABC):
                 self._rollback(connection)
                 raise
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """A connection that sees one unchanging state of this namespace, whatever others commit meanwhile."""
+        with self._connection() as connection, self._translated():
+            self._begin_snapshot(connection)
+            try:
+                yield self._session(connection)
+            finally:
+                connection.execute("ROLLBACK")
+
     def close(self) -> None:
         while (connection := self._pooled()) is not None:
             connection.close()
@@ -87,6 +98,7 @@ class Database(ABC):
                 self._idle.append(connection)
             else:
                 connection.close()
+                self.close()  # the idle ones are as stale
 
     def _pooled(self) -> Any:
         try:
@@ -124,6 +136,8 @@ class Database(ABC):
     @abstractmethod
     def _begin(self, connection: Any) -> None: ...
     @abstractmethod
+    def _begin_snapshot(self, connection: Any) -> None: ...
+    @abstractmethod
     def _commit(self, connection: Any) -> None: ...
     @abstractmethod
     def _rollback(self, connection: Any) -> None: ...
@@ -134,7 +148,7 @@ class Database(ABC):
 class SQLite(Database):
     """One file in WAL mode. `durable` files sync at every commit; others may lose the newest commits, whole, in a power cut."""
 
-    dialect = Dialect(uuid="BLOB", bytes="BLOB", for_update="")
+    dialect = Dialect(uuid="BLOB", bytes="BLOB", for_update="", byte_order="")
 
     def __init__(self, path: Path | str, *, durable: bool = True, patience_s: float = PATIENCE_S) -> None:
         super().__init__()
@@ -181,6 +195,10 @@ class SQLite(Database):
         except BaseException:
             self._writing.release()
             raise
+
+    def _begin_snapshot(self, connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # the state is taken at the first read
 
     def _commit(self, connection: sqlite3.Connection) -> None:
         connection.execute("COMMIT")

@@ -30,7 +30,12 @@ def read_token(token: str, *kinds: type[int] | type[str]) -> list[int | str] | N
     if (
         not isinstance(key, list)
         or len(key) != len(kinds)
-        or not all(isinstance(part, kind) for part, kind in zip(key, kinds, strict=True))
+        or not all(type(part) is kind and _storable(part) for part, kind in zip(key, kinds, strict=True))
     ):
         raise Invalid("page_token", "is not one of ours; take next_page_token of the page before, or leave it empty")
     return key
+
+
+def _storable(part: int | str) -> bool:
+    """Whether a database can compare with it: 64 bits, and no NUL in a text."""
+    return "\0" not in part if isinstance(part, str) else -(2**63) <= part < 2**63

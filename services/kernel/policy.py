@@ -13,12 +13,13 @@ from uuid import UUID
 from services.kernel.aggregate import Aggregate
 from services.kernel.cell import CellClock
 from services.kernel.clock import micros
-from services.kernel.database import Database, Dialect, Session
+from services.kernel.database import Database, Session
 from services.kernel.events import DomainEvent, LogEvent, ProtobufMapper, Stamp
 from services.kernel.follower import Batch, Follower
 from services.kernel.log.event_log import EventLog, NotAtHead
 from services.kernel.log.port import Entry, Move, Save
 from services.kernel.log.schema import migrate
+from services.kernel.tables import Table
 from services.kernel.telemetry import current_traceparent
 
 A = TypeVar("A", bound=Aggregate)
@@ -31,10 +32,8 @@ class Policy(ABC):
     name: ClassVar[str]
     version: ClassVar[str]
     reads: ClassVar[frozenset[str]]
-
-    @abstractmethod
-    def tables(self, dialect: Dialect) -> list[str]:
-        """What its follower keeps beside the log."""
+    # What its follower keeps beside the log.
+    tables: ClassVar[tuple[Table, ...]]
 
     @abstractmethod
     def decide(self, work: "Work", event: LogEvent) -> None: ...
@@ -181,4 +180,8 @@ class PolicyFollower(Follower):
 
 
 def migrate_policy(policy: Policy, database: Database) -> None:
-    migrate(database, f"the {policy.name} policy", [policy.tables(database.dialect)])
+    migrate(
+        database,
+        f"the {policy.name} policy",
+        [[sql for table in policy.tables for sql in table.statements(database.dialect)]],
+    )

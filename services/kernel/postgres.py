@@ -19,7 +19,7 @@ _REFUSED = re.compile("does not exist|authentication failed|pg_hba.conf|not perm
 class Postgres(Database):
     """A schema of one PostgreSQL database. Commits follow the server's own synchronous_commit."""
 
-    dialect = Dialect(uuid="UUID", bytes="BYTEA", for_update=" FOR UPDATE")
+    dialect = Dialect(uuid="UUID", bytes="BYTEA", for_update=" FOR UPDATE", byte_order=' COLLATE "C"')
 
     def __init__(self, address: str, schema: str) -> None:
         super().__init__()
@@ -40,7 +40,10 @@ class Postgres(Database):
             connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(self.schema)))
 
     def _connect(self) -> psycopg.Connection[Any]:
-        connection = psycopg.connect(self.address, autocommit=True, application_name=f"kept:{self.schema}")
+        try:
+            connection = psycopg.connect(self.address, autocommit=True, application_name=f"kept:{self.schema}")
+        except psycopg.ProgrammingError as error:  # not told: it may repeat a password
+            raise Misconfigured("KEPT_DATABASE is no address that PostgreSQL understands") from error
         connection.execute(SQL("SET search_path TO {}").format(Identifier(self.schema)))
         return connection
 
@@ -49,6 +52,10 @@ class Postgres(Database):
 
     def _begin(self, connection: psycopg.Connection[Any]) -> None:
         connection.execute("BEGIN")
+
+    def _begin_snapshot(self, connection: psycopg.Connection[Any]) -> None:
+        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute("SELECT 1")  # the state is taken at the first statement
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
         if connection.execute("COMMIT").statusmessage != "COMMIT":

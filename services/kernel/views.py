@@ -1,7 +1,7 @@
 """Read models: tables, and which events change which rows. Rebuilt rows equal live ones; sealed columns stay sealed."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,30 +15,10 @@ from services.kernel.log.bell import Bell
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.positions import Positions
 from services.kernel.log.schema import follower_tables, migrate, require
+from services.kernel.tables import Table
 
 WAIT_WITHIN = timedelta(seconds=5)
 MOST_WAITING = 2
-
-
-@dataclass(frozen=True)
-class Table:
-    """`columns` maps names to text, int, uuid or bytes. `sealed` columns hold a serialized Sealed; `stream` is the
-    uuid column that names the stream they were sealed for."""
-
-    name: str
-    columns: dict[str, str]
-    key: tuple[str, ...]
-    indexes: tuple[tuple[str, ...], ...] = ()
-    sealed: tuple[str, ...] = ()
-    stream: str = ""
-
-    def statements(self, dialect: Dialect) -> list[str]:
-        types = {"text": "TEXT", "int": "BIGINT", "uuid": dialect.uuid, "bytes": dialect.bytes}
-        columns = ", ".join(f"{name} {types[kind]}" for name, kind in self.columns.items())
-        made = [f"CREATE TABLE {self.name} ({columns}, PRIMARY KEY ({', '.join(self.key)}))"]
-        for number, index in enumerate(self.indexes):
-            made.append(f"CREATE INDEX {self.name}_{number} ON {self.name} ({', '.join(index)})")
-        return made
 
 
 @dataclass(frozen=True)
@@ -126,11 +106,3 @@ class ViewReader:
     def _reached(self, position: int) -> bool:
         with self.database.read() as session:
             return Positions(session).get(f"{self.views.name}-views") >= position
-
-
-def upsert(table: Table, columns: Sequence[str]) -> str:
-    """SQL that inserts a row or replaces these columns of it."""
-    marks_ = ", ".join("?" * len(columns))
-    updates = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in table.key)
-    conflict = f"ON CONFLICT ({', '.join(table.key)}) DO " + (f"UPDATE SET {updates}" if updates else "NOTHING")
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({marks_}) {conflict}"

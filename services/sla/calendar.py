@@ -40,9 +40,8 @@ DATE = re.compile(r"([0-9]{4}|-)-([0-9]{2})-([0-9]{2})")
 # Files of the tz database that are no IANA names: they differ from host to host, or count leap seconds.
 NOT_A_NAME = frozenset({"posix", "right", "localtime", "posixrules", "Factory"})
 
-# One day's hours: (from, until) in local wall-clock seconds, in order, apart from each other.
+# One day's hours: (from, until) in local wall-clock seconds, in order; they may touch.
 Spans = tuple[tuple[int, int], ...]
-ALL_DAY: Spans = ((0, DAY),)
 # One date in days since 1970, or every year's (month, day).
 Date = int | tuple[int, int]
 
@@ -61,7 +60,7 @@ class Calendar:
         days = [*self._weekdays, *self._exceptions.values()]
         if not any(days):
             raise Invalid("definition.weekdays", "at least one weekday or exception needs a span")
-        self._always_open = all(spans == ALL_DAY for spans in days)
+        self._always_open = all(sum(until - since for since, until in spans) == DAY for spans in days)
         self._window = lru_cache(WINDOWS_KEPT)(self._lay_out)
         self._total = lru_cache(TOTALS_KEPT)(self._add_up)
 
@@ -151,8 +150,6 @@ class Calendar:
         """The hours of [window * WINDOW, (window + 1) * WINDOW)."""
         hours = Hours([], [0])
         low, high = max(window * WINDOW, EARLIEST), min((window + 1) * WINDOW, LATEST)
-        if low >= high:
-            return hours
         for since, until, offset in _offsets(self._zone, low, high):
             for day in range((since + offset) // DAY, (until - 1 + offset) // DAY + 1):
                 midnight = day * DAY - offset
@@ -177,18 +174,13 @@ class Hours(NamedTuple):
     before: list[int]
 
     def extend(self, opens: int, closes: int) -> None:
-        """Goes on with the hours [opens, closes), in seconds; takes what lies behind one another as one."""
-        if closes <= opens:
-            return
-        length = (closes - opens) * SECOND
-        if self.opens and opens * SECOND == self.opens[-1] + self.before[-1] - self.before[-2]:
-            self.before[-1] += length
-            return
-        self.opens.append(opens * SECOND)
-        self.before.append(self.before[-1] + length)
+        """Goes on with the hours [opens, closes), in seconds; they may be none."""
+        if opens < closes:
+            self.opens.append(opens * SECOND)
+            self.before.append(self.before[-1] + (closes - opens) * SECOND)
 
     def at(self, position: int, *, to_opening: bool) -> int:
-        """The instant at a position; where two instants have it, the later one `to_opening`, else the closing time."""
+        """The instant at a position; where closing and opening share it, `to_opening` says which."""
         index = (bisect_right if to_opening else bisect_left)(self.before, position) - 1
         return self.opens[index] + position - self.before[index]
 
@@ -260,7 +252,6 @@ def _date(path: str, text: str) -> Date:
 
 
 def _read(path: str, spans: Sequence[Span]) -> Spans:
-    """Spans that touch are taken as one."""
     if len(spans) > MAX_SPANS_A_DAY:
         raise Invalid(path, f"at most {MAX_SPANS_A_DAY}")
     read: list[tuple[int, int]] = []
@@ -269,8 +260,7 @@ def _read(path: str, spans: Sequence[Span]) -> Spans:
             raise Invalid(f"{path}[{index}]", f"0 <= from_s < until_s <= {DAY}")
         if read and span.from_s < read[-1][1]:
             raise Invalid(f"{path}[{index}]", "begins before the one above ends; sort them, and let none overlap")
-        opens = read.pop()[0] if read and span.from_s == read[-1][1] else span.from_s
-        read.append((opens, span.until_s))
+        read.append((span.from_s, span.until_s))
     return tuple(read)
 
 

@@ -3,7 +3,7 @@
 Pure but for the rows it is kept in. Moments are whole microseconds since 1970 UTC; service time is whole seconds.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Self
 from uuid import UUID
@@ -12,7 +12,19 @@ from kept.sla.v1 import events_pb2 as e
 
 from services.kernel.clock import micros, moment
 from services.kernel.database import Row, Session, as_uuid, marks
+from services.kernel.tables import Table
 from services.sla.calendar import Calendar
+
+CLOCKS = Table(
+    "sla_clock",
+    {
+        "clock_id": "uuid", "case_id": "uuid", "target": "int", "policy": "text", "policy_version": "int",
+        "calendar_version": "int", "rule": "bytes", "used_s": "int", "running_since": "int", "due_at": "int",
+        "warned": "int", "outcome": "int", "next_at": "int", "cause_id": "text",
+    },
+    key=("clock_id",),
+    indexes=(("case_id", "target"), ("next_at", "clock_id")),
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -114,6 +126,6 @@ def due_clocks(session: Session, before: int, most: int) -> list[ClockState]:
     return [ClockState.of_row(row) for row in rows.fetchall()]
 
 
-_COLUMNS = [field.name for field in fields(ClockState)]
+_COLUMNS = list(CLOCKS.columns)
 _values = attrgetter(*_COLUMNS)
 _UPDATE = f"UPDATE sla_clock SET {', '.join(f'{name} = ?' for name in _COLUMNS[2:])} WHERE clock_id = ?"  # noqa: S608

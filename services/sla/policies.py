@@ -9,11 +9,12 @@ from kept.cell.v1.events_pb2 import TimeAdvanced
 from kept.sla.v1 import events_pb2 as e
 
 from services.kernel.clock import micros_of, moment, timestamp_of
-from services.kernel.database import Dialect, Session
+from services.kernel.database import Session
 from services.kernel.events import LogEvent, Stamp, full_name
 from services.kernel.policy import Policy, Work
+from services.kernel.tables import Table
 from services.sla.calendar import Calendar
-from services.sla.clocks import ClockState, clocks_of, due_clocks
+from services.sla.clocks import CLOCKS, ClockState, clocks_of, due_clocks
 from services.sla.domain import Clock, clock_id
 
 OWN, RESOLVE = e.TARGET_KIND_TIME_TO_OWN, e.TARGET_KIND_TIME_TO_RESOLVE
@@ -32,23 +33,27 @@ class SlaPolicy(Policy):
         )
     )  # fmt: skip
 
-    def tables(self, dialect: Dialect) -> list[str]:
-        uuid, bytes_ = dialect.uuid, dialect.bytes
-        return [
-            f"""CREATE TABLE sla_calendar (tenant TEXT, name TEXT, version INTEGER, definition {bytes_} NOT NULL,
-                PRIMARY KEY (tenant, name, version))""",
-            f"""CREATE TABLE sla_policy (tenant TEXT, number INTEGER, name TEXT NOT NULL, version INTEGER NOT NULL,
-                definition {bytes_} NOT NULL, PRIMARY KEY (tenant, number))""",
-            f"""CREATE TABLE sla_case (case_id {uuid} PRIMARY KEY, tenant TEXT NOT NULL, customer_id TEXT NOT NULL,
-                correlation_id TEXT NOT NULL, kind INTEGER NOT NULL, priority INTEGER NOT NULL,
-                entitlement TEXT NOT NULL, product_stage INTEGER NOT NULL)""",
-            f"""CREATE TABLE sla_clock (clock_id {uuid} PRIMARY KEY, case_id {uuid} NOT NULL, target INTEGER NOT NULL,
-                policy TEXT NOT NULL, policy_version INTEGER NOT NULL, calendar_version INTEGER NOT NULL,
-                rule {bytes_} NOT NULL, used_s BIGINT NOT NULL, running_since BIGINT, due_at BIGINT NOT NULL,
-                warned INTEGER NOT NULL, outcome INTEGER NOT NULL, next_at BIGINT, cause_id TEXT NOT NULL)""",
-            "CREATE INDEX sla_clock_case ON sla_clock (case_id, target)",
-            "CREATE INDEX sla_clock_next ON sla_clock (next_at, clock_id) WHERE next_at IS NOT NULL",
-        ]
+    tables = (
+        Table(
+            "sla_calendar",
+            {"tenant": "text", "name": "text", "version": "int", "definition": "bytes"},
+            key=("tenant", "name", "version"),
+        ),
+        Table(
+            "sla_policy",
+            {"tenant": "text", "number": "int", "name": "text", "version": "int", "definition": "bytes"},
+            key=("tenant", "number"),
+        ),
+        Table(
+            "sla_case",
+            {
+                "case_id": "uuid", "tenant": "text", "customer_id": "text", "correlation_id": "text", "kind": "int",
+                "priority": "int", "entitlement": "text", "product_stage": "int",
+            },
+            key=("case_id",),
+        ),
+        CLOCKS,
+    )  # fmt: skip
 
     def decide(self, work: Work, event: LogEvent) -> None:
         body, at = event.body, event.occurred_at

@@ -9,7 +9,8 @@ from kept.sla.v1.service_pb2 import Clock, VerdictCount
 from services.kernel.clock import micros_of, timestamp_of
 from services.kernel.database import Session, as_uuid, marks
 from services.kernel.events import LogEvent, full_name
-from services.kernel.views import Table, ViewSet
+from services.kernel.tables import Table
+from services.kernel.views import ViewSet
 
 CLOCKS = Table(
     "clock_row",

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from services.cli.imports.client import Connection
-from services.cli.imports.command import import_group
+from services.cli.imports.command import import_group, stop_signals
 from services.cli.imports.sample import write_sample
 from tests.cli.importing import ZONE, RecordingCell
 from tests.cli.serving import serving
@@ -156,6 +156,14 @@ def test_a_signal_finishes_the_command_and_the_same_import_resumes(
     resumed = json.loads(command(sample, "--zone", ZONE, "--data", tmp_path / "data", "--json").stdout)
     assert recording.recorded == undisturbed.recorded
     assert resumed["applied"] == expected["applied"]
+
+
+def test_a_second_ctrl_c_does_not_wait_for_the_command() -> None:
+    with stop_signals() as received:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert received == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_refused_beginning_is_one_clear_error(house: House, sample: Path, tmp_path: Path) -> None:

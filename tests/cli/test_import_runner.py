@@ -223,6 +223,22 @@ def test_a_finished_import_sends_nothing_again(sample: Path, start: Start) -> No
     assert set(recording.calls - before) == {"AdvanceTime", "GetCell", "CountCases", "CountVerdicts", "ListClocks"}
 
 
+def test_every_id_is_journalled_once_and_no_other_receipt(sample: Path, start: Start, tmp_path: Path) -> None:
+    summary = start(sample, RecordingCell())
+
+    (journal,) = (tmp_path / "data" / "imports").glob("*.jsonl")
+    lines = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    assert sum(len(line.get("ids", ())) for line in lines) == summary.customers + summary.cases
+
+
+def test_a_disk_that_takes_no_more_is_one_clear_error(sample: Path, start: Start, tmp_path: Path) -> None:
+    digest = prepare(sample, ZONE, data_dir=tmp_path).digest
+    (tmp_path / "data" / "imports" / f"{digest}-rejected.csv").mkdir(parents=True)
+
+    with pytest.raises(ImportFailedError, match=r"-rejected\.csv: Is a directory"):
+        start(sample, RecordingCell())
+
+
 def test_the_future_stays_the_future_of_the_beginning(tmp_path: Path, start: Start) -> None:
     tomorrow = LATEST + timedelta(days=1)
     late = {"sys_updated_at": f"{tomorrow.day}/{tomorrow.month}/{tomorrow.year} 12:00", "location": "Location 8"}

@@ -136,7 +136,7 @@ def test_priorities(text: str, priority: str, told: Any) -> None:
         (["Active", "New"], [["Acknowledge"], []]),
         (["Active", "Awaiting Evidence", "Active"], [["Acknowledge"], ["Hold"], ["Resume"]]),
         (["Awaiting Problem", "Awaiting Vendor"], [["Acknowledge", "Hold"], ["Hold"]]),
-        (["Awaiting User Info", "Awaiting Evidence"], [["Acknowledge", "Hold"], ["Hold"]]),
+        (["Awaiting User Info", "Awaiting Evidence"], [["Acknowledge", "Hold"], ["AddNote"]]),
         (["Awaiting Vendor", "Awaiting Vendor"], [["Acknowledge", "Hold"], []]),
         (["Awaiting Vendor", "Resolved"], [["Acknowledge", "Hold"], ["Resolve"]]),
         (["Awaiting Vendor", "Closed"], [["Acknowledge", "Hold"], ["Resolve", "Close"]]),
@@ -169,6 +169,13 @@ def test_whom_we_wait_for(text: str, waiting_for: str, told: Any) -> None:
 
     assert hold.request.waiting_for == case_events.WaitingFor.Value(f"WAITING_FOR_{waiting_for}")
     assert hold.request.reason == text
+
+
+def test_another_wait_for_the_same_party_is_noted(told: Any) -> None:
+    _, _, noted, nothing = told(state("Awaiting User Info"), state("Awaiting Evidence"), {})
+
+    assert note(noted) == "incident_state: Awaiting User Info -> Awaiting Evidence"
+    assert nothing == []
 
 
 def test_closing_never_claims_that_the_customer_confirmed(told: Any) -> None:

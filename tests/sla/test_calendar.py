@@ -267,6 +267,7 @@ def worked_on(hours: Calendar, day: str) -> int:
         pytest.param("America/Sao_Paulo", "2016-02-20", 25 * HOUR, id="autumn, at midnight"),
         pytest.param("Australia/Lord_Howe", "2024-04-07", 24 * HOUR + HOUR // 2, id="half an hour"),
         pytest.param("Asia/Shanghai", "1990-04-15", 23 * HOUR, id="a rule of long ago"),
+        pytest.param("Africa/Casablanca", "2023-03-19", 25 * HOUR, id="there and back within five weeks"),
         pytest.param("Pacific/Apia", "2011-12-30", 0, id="a date that never was"),
         pytest.param("Pacific/Apia", "2011-12-29", 24 * HOUR, id="the date before it"),
     ],
@@ -340,6 +341,13 @@ def test_a_budget_beyond_all_time_is_refused(days: Iterable[int]) -> None:
         hours.subtract(utc("2024-01-15T09:00"), 2**63 - 1)
 
 
+def test_no_service_lies_at_the_ends_of_time() -> None:
+    hours, first, last = calendar("Asia/Shanghai"), datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+    assert hours.between(first, first + timedelta(days=100)) == 0
+    assert hours.between(last - timedelta(days=100), last) == 0
+
+
 # Laws that hold for every calendar
 
 ZONES = ["America/Sao_Paulo", "Europe/Berlin", "Asia/Shanghai", "Australia/Lord_Howe", "Pacific/Apia"]
@@ -376,7 +384,7 @@ def definitions(
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(definition=definitions(), moments=st.lists(MOMENTS, min_size=3, max_size=3).map(sorted))
 def test_service_time_of_the_parts_adds_up_to_the_whole(
     definition: CalendarDefinition, moments: list[datetime]
@@ -469,19 +477,19 @@ def test_a_weekday_given_twice_is_invalid() -> None:
 
 
 @pytest.mark.parametrize(
-    "hours",
+    ("hours", "at"),
     [
-        pytest.param([(0, 1), (-1, 5)], id="before the day"),
-        pytest.param([(0, 1), (5, DAY + 1)], id="after the day"),
-        pytest.param([(0, 1), (5, 5)], id="empty"),
-        pytest.param([(0, 1), (6, 5)], id="backwards"),
-        pytest.param([(0, 3), (2, 5)], id="overlapping"),
-        pytest.param([(5, 6), (1, 2)], id="unsorted"),
+        pytest.param([(-1, 5), (6, 7)], 0, id="before the day"),
+        pytest.param([(0, 1), (5, DAY + 1)], 1, id="after the day"),
+        pytest.param([(0, 1), (5, 5)], 1, id="empty"),
+        pytest.param([(0, 1), (6, 5)], 1, id="backwards"),
+        pytest.param([(0, 3), (2, 5)], 1, id="overlapping"),
+        pytest.param([(5, 6), (1, 2)], 1, id="unsorted"),
     ],
 )
-def test_a_span_that_is_no_part_of_its_day_is_invalid(hours: Hours) -> None:
-    assert field_refused(definition(weekdays={3: OFFICE, 5: hours})) == "definition.weekdays[1].spans[1]"
-    assert field_refused(definition(exceptions={"2024-01-15": hours})) == "definition.exceptions[0].spans[1]"
+def test_a_span_that_is_no_part_of_its_day_is_invalid(hours: Hours, at: int) -> None:
+    assert field_refused(definition(weekdays={3: OFFICE, 5: hours})) == f"definition.weekdays[1].spans[{at}]"
+    assert field_refused(definition(exceptions={"2024-01-15": hours})) == f"definition.exceptions[0].spans[{at}]"
 
 
 @pytest.mark.parametrize(

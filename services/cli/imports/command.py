@@ -84,7 +84,7 @@ def servicenow(
 
 
 def _import(source: Source, connection: Connection, *, data: Path, quiet: bool) -> Summary:
-    with _stop_signals() as received:
+    with stop_signals() as received:
 
         def stopping() -> bool:
             return bool(received)
@@ -106,7 +106,7 @@ def _import(source: Source, connection: Connection, *, data: Path, quiet: bool) 
 
 
 @contextmanager
-def _stop_signals() -> Iterator[list[int]]:
+def stop_signals() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM, so that the command under way is finished; a second one acts as it always does."""
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -129,6 +129,8 @@ def run(
             return importer.summarise(tenant)
         except RefusedError as error:
             raise ImportFailedError(f"the cell refused to be imported into: {error}") from error
+        except OSError as error:  # a full disk
+            raise ImportFailedError(f"{error.filename or journal.path}: {error.strerror}") from error
 
 
 class _Import:

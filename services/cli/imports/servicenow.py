@@ -9,7 +9,7 @@ incident's row before said; only what is new becomes a command, at the row's own
 | an incident for the first time | Open |
 | Active | Acknowledge; Resume when it was waiting |
 | Awaiting User Info, Awaiting Evidence | Hold for the customer |
-| Awaiting Vendor, Awaiting Problem | Hold for the partner, for the problem |
+| Awaiting Vendor, Awaiting Problem | Hold for the partner, for the problem; a note where the party stays the same |
 | Resolved, Closed | Resolve, Close with a reason: the file never says that the customer confirmed |
 | any of the above that needs a step before it | that step first: Acknowledge, Reopen, Resolve |
 | category, subcategory or symptom; priority | Classify; Prioritize with the impact and urgency that changed |
@@ -123,12 +123,12 @@ _Class = tuple[str, str, str]
 class _Case:
     """What the cell was told of one incident. None: a note told it last, so the next change is a command again."""
 
-    __slots__ = ("assigned", "awaiting", "classified", "id", "priority", "settled", "stage", "told")
+    __slots__ = ("assigned", "classified", "id", "priority", "settled", "stage", "told", "waiting_for")
 
     def __init__(self, case_id: str, row: Row) -> None:
         self.id = case_id
         self.stage = Stage.NEW
-        self.awaiting = ""
+        self.waiting_for: case_events.WaitingFor.ValueType = case_events.WAITING_FOR_UNSPECIFIED
         self.assigned: _Assigned | None = None
         self.classified: _Class | None = (row.category, row.subcategory, row.symptom)
         self.priority: str | None = row.priority
@@ -234,6 +234,8 @@ class Planner:
     def _note(self, known: _Case, row: Row, at: Timestamp) -> Plan:
         """One internal note of all that is new in the row and was told by no command."""
         columns: list[str] = []
+        if row.state in WAITING_FOR and WAITING_FOR[row.state] == WAITING_FOR.get(known.told.state):
+            columns.append("state")  # waits for the same party, which is no other Hold
         unclassified = known.classified != (row.category, row.subcategory, row.symptom)
         unprioritized = known.priority != row.priority
         assigned = self._assigned(row)
@@ -271,17 +273,17 @@ def _move(known: _Case, row: Row, at: Timestamp) -> Plan:
     if known.stage is Stage.NEW and goal > Stage.NEW:
         yield Command("case", "Acknowledge", case.AcknowledgeRequest(occurred_at=at, case_id=known.id))
         known.stage = Stage.WORKING
-    if goal is Stage.WAITING and known.awaiting != row.state:
-        waiting_for = WAITING_FOR[row.state]
+    waiting_for = WAITING_FOR.get(row.state, case_events.WAITING_FOR_UNSPECIFIED)
+    if goal is Stage.WAITING and known.waiting_for != waiting_for:
         request = case.HoldRequest(occurred_at=at, case_id=known.id, waiting_for=waiting_for, reason=row.state)
         yield Command("case", "Hold", request)
-        known.stage, known.awaiting = Stage.WAITING, row.state
+        known.stage, known.waiting_for = Stage.WAITING, waiting_for
     if goal < Stage.WAITING and known.stage is Stage.WAITING:
         yield Command("case", "Resume", case.ResumeRequest(occurred_at=at, case_id=known.id, reason=row.state))
-        known.stage, known.awaiting = Stage.WORKING, ""
+        known.stage, known.waiting_for = Stage.WORKING, waiting_for
     if goal >= Stage.RESOLVED and known.stage < Stage.RESOLVED:
         yield Command("case", "Resolve", case.ResolveRequest(occurred_at=at, case_id=known.id, reason=row.state))
-        known.stage, known.awaiting = Stage.RESOLVED, ""
+        known.stage, known.waiting_for = Stage.RESOLVED, waiting_for
     if goal is Stage.CLOSED and known.stage is Stage.RESOLVED:
         yield Command("case", "Close", case.CloseRequest(occurred_at=at, case_id=known.id, reason=CLOSED_WITHOUT))
         known.stage = Stage.CLOSED

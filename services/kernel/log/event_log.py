@@ -19,6 +19,7 @@ from services.kernel.merkle import Edge, leaf_hash
 from services.kernel.telemetry import appended
 
 NAME = "the event log"
+_HEAD = "SELECT position, recorded_at, peaks FROM head"
 REQUESTS_KEPT = timedelta(days=30)
 
 
@@ -67,9 +68,9 @@ class EventLog:
         with self.database.write() as session:
             if alongside is not None:
                 saves = [*saves, *alongside(session)]
-            head = session.execute(
-                "SELECT position, recorded_at, peaks FROM head" + self.database.dialect.for_update  # noqa: S608
-            ).fetchone()
+            # In history mode followers wait for the clock, not for each command: lockstep.
+            (lockstep,) = session.execute("SELECT history_now IS NOT NULL FROM cell").fetchone() or (False,)
+            head = session.execute(_HEAD + self.database.dialect.for_update).fetchone()
             assert head is not None
             position, recorded_at, peaks = head
             if move is not None and move.at_head and position != move.expected:
@@ -87,7 +88,8 @@ class EventLog:
                 Positions(session).move(move.follower, move.expected, to)
             batch.write(Edge(position, peaks))
         appended.add(batch.position - position)
-        self.bell.ring()
+        if not lockstep or move is not None or alongside is not None:
+            self.bell.ring()
         return outcomes
 
     def forget_old_requests(self) -> int:
@@ -100,7 +102,7 @@ class EventLog:
 
     def head(self) -> Head:
         with self.database.read() as session:
-            row = session.execute("SELECT position, recorded_at, peaks FROM head").fetchone()
+            row = session.execute(_HEAD).fetchone()
         assert row is not None
         return Head(row[0], row[1], Edge(row[0], row[2]).root())
 

@@ -1,0 +1,179 @@
+"""The whole replay: one pass over one snapshot of the log."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kept.common.v1.record_pb2 import Record
+
+from services.kernel.database import Session, SQLite
+from services.kernel.events import LogEvent, event_classes
+from services.kernel.house import House
+from services.kernel.log.port import Recorded
+from services.kernel.log.positions import Positions
+from services.kernel.log.schema import migrate
+from services.kernel.policy import Policy
+from services.kernel.replay.chain import COLUMNS, Chain
+from services.kernel.replay.compare import compare_table
+from services.kernel.replay.findings import Findings
+from services.kernel.replay.policies import ReplayedPolicy
+from services.kernel.views import ViewSet
+
+BATCH = 5000
+
+
+@dataclass
+class Verdict:
+    """`root` is the Merkle root as computed from the records; `older` counts decisions of older policy versions."""
+
+    findings: Findings
+    events: int = 0
+    decisions: int = 0
+    rows: int = 0
+    root: str = ""
+    seconds: float = 0.0
+    older: dict[str, int] = field(default_factory=dict)
+
+
+def verify(
+    house: House,
+    views: Sequence[ViewSet],
+    policies: Sequence[Policy],
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Verdict:
+    """Replays into a temporary sandbox and compares. `progress` gets events done and in all."""
+    started = time.monotonic()
+    findings = Findings()
+    with ExitStack() as stack:
+        # Views first: the log's snapshot is then at least as new as what they have read.
+        live_views = [(view, stack.enter_context(house.views_database(view.name).snapshot())) for view in views]
+        log = stack.enter_context(house.log.database.snapshot())
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kept-replay-")))
+        sandbox = _Sandbox(folder, live_views, log, policies, findings)
+        chain = Chain(findings)
+        total = _one(log, "SELECT position FROM head")
+        for rows in _batches(log):
+            with ExitStack() as writing:
+                sessions = sandbox.open(writing)
+                for row in rows:
+                    recorded, record = chain.check(row)
+                    if record is None or record.type not in event_classes():
+                        findings.add("event-unknown", recorded.position, recorded.type)
+                        continue
+                    sandbox.compare_decision(sessions, recorded, record)
+                    if record.type in sandbox.reads:
+                        body = event_classes()[record.type].FromString(record.data)
+                        sandbox.read(sessions, LogEvent(recorded.position, recorded.recorded_at, record, body))
+            progress(chain.position, total)
+        chain.finish(log)
+        verdict = Verdict(findings, events=chain.edge.size, root=chain.edge.root().hex())
+        sandbox.finish(house, live_views, log, verdict)
+    verdict.seconds = time.monotonic() - started
+    return verdict
+
+
+def _batches(log: Session) -> Iterator[list[tuple[object, ...]]]:
+    position = 0
+    sql = f"SELECT {COLUMNS} FROM log WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608 - our own names
+    while rows := log.execute(sql, (position, BATCH)).fetchall():
+        yield rows
+        position = rows[-1][0]
+
+
+def _one(session: Session, sql: str) -> int:
+    row = session.execute(sql).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@dataclass
+class _View:
+    views: ViewSet
+    database: SQLite
+    upto: int
+    parked: set[int]
+
+
+class _Sandbox:
+    """Fresh databases beside the live ones; nothing outside them is written."""
+
+    def __init__(
+        self,
+        folder: Path,
+        live_views: Sequence[tuple[ViewSet, Session]],
+        log: Session,
+        policies: Sequence[Policy],
+        findings: Findings,
+    ) -> None:
+        self._findings = findings
+        self._views = []
+        for views, live in live_views:
+            database = SQLite(folder / f"{views.name}.db", durable=False)
+            views.migrate(database)
+            name = f"{views.name}-views"
+            parked = {one.position for one in Positions(live).parked(name)}
+            self._views.append(_View(views, database, Positions(live).get(name), parked))
+        self._policies = []
+        for policy in policies:
+            database = SQLite(folder / f"policy-{policy.name}.db", durable=False)
+            migrate(
+                database, policy.name, [[sql for table in policy.tables for sql in table.statements(database.dialect)]]
+            )
+            parked = {one.position for one in Positions(log).parked(policy.name)}
+            replayed = ReplayedPolicy(policy, Positions(log).get(policy.name), parked, findings)
+            self._policies.append((replayed, database))
+        self.reads = frozenset().union(
+            *(view.views.reads for view in self._views), *(policy.policy.reads for policy, _ in self._policies)
+        )
+
+    def open(self, stack: ExitStack) -> tuple[list[Session], list[Session]]:
+        """A transaction on each database, for one batch."""
+        return (
+            [stack.enter_context(view.database.write()) for view in self._views],
+            [stack.enter_context(database.write()) for _, database in self._policies],
+        )
+
+    def read(self, sessions: tuple[list[Session], list[Session]], event: LogEvent) -> None:
+        for view, session in zip(self._views, sessions[0], strict=True):
+            if (
+                event.record.type in view.views.reads
+                and event.position <= view.upto
+                and event.position not in view.parked
+            ):
+                view.views.apply(session, event)
+        for (policy, _), session in zip(self._policies, sessions[1], strict=True):
+            policy.read(session, event)
+
+    def compare_decision(
+        self, sessions: tuple[list[Session], list[Session]], recorded: Recorded, record: Record
+    ) -> None:
+        if record.actor.startswith("policy:"):
+            for (policy, _), session in zip(self._policies, sessions[1], strict=True):
+                policy.compare(session, recorded, record)
+
+    def finish(
+        self, house: House, live_views: Sequence[tuple[ViewSet, Session]], log: Session, verdict: Verdict
+    ) -> None:
+        for view, (_, live) in zip(self._views, live_views, strict=True):
+            dialect = house.views_database(view.views.name).dialect
+            with view.database.read() as rebuilt:
+                for table in view.views.tables:
+                    verdict.rows += compare_table(
+                        table, (live, dialect), (rebuilt, view.database.dialect), house.sealer, self._findings
+                    )
+        for policy, database in self._policies:
+            policy.finish()
+            verdict.decisions += policy.decisions
+            verdict.older.update(policy.older)
+            with database.read() as rebuilt:
+                for table in policy.policy.tables:
+                    verdict.rows += compare_table(
+                        table,
+                        (log, house.log.database.dialect),
+                        (rebuilt, database.dialect),
+                        house.sealer,
+                        self._findings,
+                    )

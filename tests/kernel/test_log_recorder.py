@@ -1,0 +1,334 @@
+"""Group commit: savers that wait together commit together, each with its own outcome; nobody hangs."""
+
+import multiprocessing
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from kept.common.v1.record_pb2 import Record
+
+from services.kernel.config import Settings
+from services.kernel.database import Session
+from services.kernel.errors import KeptError, Overloaded, Unavailable, VersionConflict
+from services.kernel.house import House
+from services.kernel.log import recorder as recorder_module
+from services.kernel.log.bell import SilentBell
+from services.kernel.log.event_log import EventLog, RequestRepeated
+from services.kernel.log.port import Move, Save
+from services.kernel.log.recorder import LogRecorder
+from services.kernel.postgres import Postgres
+from tests.databases import Cell
+from tests.kernel.toys import events, jar_id, labelled, labels, request
+
+Receipt = tuple[int, str, int]  # position, jar, version
+
+
+def test_a_saver_gets_its_positions(house: House) -> None:
+    positions = house.recorder.insert_events([labelled("a", 1), labelled("a", 2)])
+
+    assert list(positions) == [1, 2]
+    assert house.recorder.max_notification_id() == 2
+
+
+def test_a_saver_gets_its_own_conflict(house: House) -> None:
+    house.recorder.insert_events([labelled("a", 1)], request=request("r"), answer=(jar_id("a"), 1))
+
+    with pytest.raises(VersionConflict):
+        house.recorder.insert_events([labelled("a", 1)])
+    with pytest.raises(RequestRepeated):
+        house.recorder.insert_events([labelled("b", 1)], request=request("r"), answer=(jar_id("b"), 1))
+
+
+def test_the_library_reads_what_it_saved(house: House) -> None:
+    house.recorder.insert_events([labelled("a", 1), labelled("b", 1), labelled("a", 2)])
+
+    forward = house.recorder.select_events(jar_id("a"))
+    newest = house.recorder.select_events(jar_id("a"), desc=True, limit=1)
+    between = house.recorder.select_events(jar_id("a"), gt=1, lte=2)
+    notified = house.recorder.select_notifications(start=2, limit=10)
+
+    assert [event.originator_version for event in forward] == [1, 2]
+    assert [event.originator_version for event in newest] == [2]
+    assert [event.originator_version for event in between] == [2]
+    assert [notification.id for notification in notified] == [2, 3]
+
+
+# Together
+
+
+def test_savers_that_wait_commit_together_and_one_conflict_fails_no_other() -> None:
+    log = GatedLog()
+    recorder = counting(log)
+    with savers() as start:
+        first = start(recorder, "first", 1)
+        log.entered.acquire()
+        others = [start(recorder, name, version) for name, version in (("a", 1), ("b", 1), ("conflict", 1), ("c", 1))]
+        for _ in range(5):
+            recorder.queued.acquire()
+        log.gate.set()
+
+        assert first.result() == 1
+        assert sorted(other.result() for other in (others[0], others[1], others[3])) == [2, 3, 4]
+        with pytest.raises(VersionConflict):
+            others[2].result()
+    assert log.batches == [1, 4]
+
+
+def test_too_many_waiting_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder_module, "MOST_WAITING", 1)
+    log = GatedLog()
+    recorder = counting(log)
+    with savers() as start:
+        first = start(recorder, "first", 1)
+        log.entered.acquire()
+        second = start(recorder, "second", 1)
+        recorder.queued.acquire()
+        recorder.queued.acquire()
+
+        with pytest.raises(Overloaded):
+            recorder.insert_events([labelled("third", 1)])
+        log.gate.set()
+
+        assert (first.result(), second.result()) == (1, 2)
+
+
+def test_an_error_nobody_foresaw_leaves_all_in_doubt_and_the_next_goes_on() -> None:
+    log = GatedLog(error=ZeroDivisionError("in doubt"))
+    recorder = counting(log)
+    with savers() as start:
+        first = start(recorder, "first", 1)
+        log.entered.acquire()
+        log.gate.set()
+
+        with pytest.raises(Unavailable) as caught:
+            first.result()
+    assert caught.value.slug == "log-in-doubt"
+
+    log.error = None
+    assert list(recorder.insert_events([labelled("next", 1)])) == [1]
+
+
+# Many at once
+
+
+def test_many_threads_leave_a_dense_log_with_every_receipt_once(house: House) -> None:
+    receipts = append_from_threads(house, "thread", threads=8, each=20)
+
+    assert_every_receipt_once(house.log, receipts, streams=3)
+    assert len(receipts) == 160
+
+
+def test_two_processes_leave_a_dense_log_with_every_receipt_once(cell: Cell) -> None:
+    house = cell.house()
+    house.make()
+    context = multiprocessing.get_context("spawn")
+    results = context.SimpleQueue()
+    processes = [context.Process(target=append_in_process, args=(cell.settings, n, results)) for n in (1, 2)]
+    for process in processes:
+        process.start()
+    receipts = results.get() + results.get()
+    for process in processes:
+        process.join()
+
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert_every_receipt_once(house.log, receipts, streams=3)
+    assert len(receipts) == 2 * 4 * 15
+    house.close()
+
+
+# A connection that is lost
+
+
+def test_a_lost_connection_fails_those_in_flight_and_the_next_append_works(postgres_cell: Cell) -> None:
+    house = postgres_cell.house()
+    house.make()
+    recorder = counting(house.log)
+    with savers() as start:
+        with head_locked(postgres_cell) as writer:
+            in_flight = start(recorder, "in flight", 1)
+            recorder.queued.acquire()
+            pid = writer()
+            waiting = start(recorder, "waiting", 1)
+            recorder.queued.acquire()
+            terminate(postgres_cell, pid)
+            with pytest.raises(Unavailable):
+                in_flight.result()
+
+        assert waiting.result() == 1
+    assert list(recorder.insert_events([labelled("next", 1)])) == [2]
+    assert len(events(house.log)) == 2
+    house.close()
+
+
+def test_when_the_server_drops_every_connection_one_caller_finds_out(postgres_cell: Cell) -> None:
+    house = postgres_cell.house()
+    house.make()
+    append_from_threads(house, "before", threads=4, each=2)
+    before = house.log.position()
+
+    for pid in connections(postgres_cell):
+        terminate(postgres_cell, pid)
+
+    with pytest.raises(Unavailable):
+        house.recorder.insert_events([labelled("lost", 1)])
+    assert list(house.recorder.insert_events([labelled("next", 1)])) == [before + 1]
+    assert house.log.position() == before + 1
+    house.close()
+
+
+def test_a_commit_that_was_not_acknowledged_is_found_by_its_request(house: House) -> None:
+    """After the commit, before the caller hears of it: the same request again is known."""
+    log = EventLog(house.database("log"), DeadBell())
+    recorder = LogRecorder(log)
+
+    with pytest.raises(Unavailable) as caught:
+        recorder.insert_events([labelled("a", 1)], request=request("r"), answer=(jar_id("a"), 1))
+
+    assert caught.value.slug == "log-in-doubt"
+    answer = house.log.answer(request("r").key)
+    assert answer is not None
+    assert (answer.id, answer.version, answer.position) == (jar_id("a"), 1, 1)
+
+
+# Helpers
+
+
+class DeadBell(SilentBell):
+    def ring(self) -> None:
+        raise MemoryError
+
+
+class GatedLog:
+    """A log whose first append waits at a gate; a jar called `conflict` conflicts."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.batches: list[int] = []
+        self.error = error
+        self._position = 0
+
+    def append(self, saves: Sequence[Save], **_: object) -> list[int | KeptError]:
+        self.batches.append(len(saves))
+        self.entered.release()
+        assert self.gate.wait(30)
+        if self.error is not None:
+            raise self.error
+        return [self._outcome(save) for save in saves]
+
+    def _outcome(self, save: Save) -> int | KeptError:
+        if save.entries[0].originator_id == jar_id("conflict"):
+            return VersionConflict("conflict")
+        self._position += len(save.entries)
+        return self._position
+
+
+class CountingRecorder(LogRecorder):
+    """Tells when a saver has queued."""
+
+    def __init__(self, log: Any) -> None:
+        super().__init__(log)
+        self.queued = threading.Semaphore(0)
+        queued = self.queued
+
+        class Counting(deque[Any]):
+            def append(self, item: Any) -> None:
+                super().append(item)
+                queued.release()
+
+        self._waiting = Counting()
+
+
+def counting(log: Any) -> CountingRecorder:
+    return CountingRecorder(log)
+
+
+@contextmanager
+def savers() -> Iterator[Callable[[LogRecorder, str, int], "Future[int]"]]:
+    with ThreadPoolExecutor(8) as pool:
+
+        def start(recorder: LogRecorder, jar: str, version: int) -> "Future[int]":
+            return pool.submit(lambda: recorder.insert_events([labelled(jar, version)])[-1])
+
+        yield start
+
+
+def append_from_threads(house: House, name: str, *, threads: int, each: int) -> list[Receipt]:
+    """Each thread adds to the same few jars; who comes too late looks again."""
+    receipts: list[Receipt] = []
+
+    def work(number: int) -> None:
+        for count in range(each):
+            jar = f"{(number + count) % 3}"
+            while True:
+                version = house.log.version(jar_id(jar)) + 1
+                try:
+                    positions = house.recorder.insert_events([labelled(jar, version, f"{name} {number}.{count}")])
+                except VersionConflict:
+                    continue
+                receipts.append((positions[-1], str(jar_id(jar)), version))
+                break
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
+    return receipts
+
+
+def append_in_process(settings: Settings, number: int, results: Any) -> None:
+    house = House(settings)
+    results.put(append_from_threads(house, f"process {number}", threads=4, each=15))
+    house.close()
+
+
+def assert_every_receipt_once(log: EventLog, receipts: list[Receipt], streams: int) -> None:
+    found = events(log)
+    assert [event.position for event in found] == list(range(1, len(found) + 1))
+    recorded = [(event.position, event.record.stream, event.record.version) for event in found]
+    assert Counter(recorded) == Counter(receipts)
+    assert len(set(labels(found))) == len(found)
+    versions: dict[str, list[int]] = {}
+    for event in found:
+        versions.setdefault(event.record.stream, []).append(event.record.version)
+    assert len(versions) == streams
+    for stream, seen in versions.items():
+        assert seen == list(range(1, len(seen) + 1))
+        assert log.version(UUID(stream)) == len(seen)
+    times = [event.recorded_at for event in found]
+    assert times == sorted(times)
+
+
+@contextmanager
+def head_locked(cell: Cell) -> Iterator[Callable[[], int]]:
+    """Holds the head's lock; gives a function that returns the process id of the connection that waits for it."""
+    name = f"kept:{cell.settings.cell}_log"
+    with psycopg.connect(cell.settings.database) as holder, psycopg.connect(cell.settings.database, autocommit=True) as admin:
+        holder.execute(f"SELECT * FROM {cell.settings.cell}_log.head FOR UPDATE".encode())
+
+        def writer() -> int:
+            while True:
+                row = admin.execute(
+                    "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND wait_event_type = 'Lock'", (name,)
+                ).fetchone()
+                if row is not None:
+                    return int(row[0])
+
+        yield writer
+
+
+def connections(cell: Cell) -> list[int]:
+    with psycopg.connect(cell.settings.database, autocommit=True) as admin:
+        rows = admin.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE %s", (f"kept:{cell.settings.cell}%",)
+        )
+        return [row[0] for row in rows]
+
+
+def terminate(cell: Cell, pid: int) -> None:
+    with psycopg.connect(cell.settings.database, autocommit=True) as admin:
+        admin.execute("SELECT pg_terminate_backend(%s, 10000)", (pid,))

@@ -1,0 +1,83 @@
+"""The Merkle tree against the recursion of RFC 6962, section 2.1, written down once more."""
+
+import hashlib
+
+import pytest
+from hypothesis import given as each
+from hypothesis import strategies as st
+
+from services.kernel.house import House
+from services.kernel.merkle import EMPTY_ROOT, Edge, leaf_hash
+from tests.kernel.toys import given, labelled
+
+
+def root_of(leaves: list[bytes]) -> bytes:
+    """MTH of RFC 6962, over leaf hashes."""
+    if not leaves:
+        return hashlib.sha256().digest()
+    if len(leaves) == 1:
+        return leaves[0]
+    half = 1
+    while half * 2 < len(leaves):
+        half *= 2
+    return hashlib.sha256(b"\x01" + root_of(leaves[:half]) + root_of(leaves[half:])).digest()
+
+
+def leaf_of(position: int, recorded_at: int, record: bytes) -> bytes:
+    body = position.to_bytes(8, "big") + recorded_at.to_bytes(8, "big") + hashlib.sha256(record).digest()
+    return hashlib.sha256(b"\x00" + body).digest()
+
+
+hashes = st.lists(st.binary(min_size=32, max_size=32), max_size=70)
+
+
+@each(hashes)
+def test_the_edge_has_the_root_of_the_whole_tree(leaves: list[bytes]) -> None:
+    edge = Edge()
+    edge.extend(leaves)
+
+    assert (edge.size, edge.root()) == (len(leaves), root_of(leaves))
+
+
+@each(hashes, st.data())
+def test_a_stored_edge_goes_on_where_it_was(leaves: list[bytes], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(leaves)))
+    first = Edge()
+    first.extend(leaves[:cut])
+
+    again = Edge(first.size, first.packed())
+    again.extend(leaves[cut:])
+
+    assert again.root() == root_of(leaves)
+
+
+@each(st.integers(1, 2**63 - 1), st.integers(0, 2**63 - 1), st.binary(max_size=100))
+def test_a_leaf_covers_position_time_and_bytes(position: int, recorded_at: int, record: bytes) -> None:
+    leaf = leaf_hash(position, recorded_at, record)
+
+    assert leaf == leaf_of(position, recorded_at, record)
+    assert leaf != leaf_hash(position - 1, recorded_at, record)
+    assert leaf != leaf_hash(position, recorded_at + 1, record)
+    assert leaf != leaf_hash(position, recorded_at, record + b"\0")
+
+
+@pytest.mark.parametrize(("size", "peaks"), [(1, b""), (0, b"x" * 32), (3, b"x" * 32), (1, b"x" * 31), (3, b"x" * 65)])
+def test_an_edge_that_does_not_fit_its_size_is_refused(size: int, peaks: bytes) -> None:
+    with pytest.raises(ValueError, match="do not fit"):
+        Edge(size, peaks)
+
+
+def test_the_empty_tree_has_the_hash_of_nothing() -> None:
+    assert Edge().root() == EMPTY_ROOT == hashlib.sha256(b"").digest()
+
+
+def test_the_logs_leaves_and_roots_are_those_of_what_it_holds(house: House) -> None:
+    log = house.log
+    for version in range(1, 12):
+        given(log, labelled("a", version, label=f"label {version}"))
+
+        with log.database.read() as session:
+            rows = session.execute("SELECT position, recorded_at, record, leaf FROM log ORDER BY position").fetchall()
+        leaves = [leaf_of(position, recorded_at, bytes(record)) for position, recorded_at, record, _ in rows]
+        assert [bytes(row[3]) for row in rows] == leaves
+        assert log.head().root == root_of(leaves)
