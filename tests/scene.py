@@ -1,7 +1,8 @@
 """A cell as its callers see it, in this process: requests go to the servicers, followers are stepped by hand."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import copy_context
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar, cast
@@ -26,7 +27,7 @@ from services.kernel.database import Database, Row
 from services.kernel.errors import KeptError
 from services.kernel.events import DomainEvent, LogEvent, ProtobufMapper, Stamp, log_event
 from services.kernel.house import House
-from services.kernel.log.port import Save
+from services.kernel.log.port import Recorded, Save
 from services.kernel.rpc import interceptors
 from services.kernel.views import ViewFollower, ViewSet
 
@@ -39,6 +40,16 @@ M = TypeVar("M", bound=Message)
 
 def at(minutes: float) -> Timestamp:
     return timestamp(START + timedelta(minutes=minutes))
+
+
+@dataclass(frozen=True)
+class Told:
+    """Events of one stream, after a version."""
+
+    stream: UUID
+    bodies: Sequence[Message]
+    customer_id: str = ""
+    after: int = 0
 
 
 class Scene:
@@ -77,6 +88,11 @@ class Scene:
         assert self.trace() == before
         return caught.value
 
+    def refused_read(self, request: Message, slug: str) -> None:
+        with pytest.raises(KeptError) as caught:
+            self.send(request)
+        assert caught.value.slug == slug
+
     def trace(self) -> tuple[object, ...]:
         """Whatever a command could leave behind, in the log and in the key store."""
         counts = []
@@ -100,15 +116,16 @@ class Scene:
     def case(self, customer_id: str, minutes: float = 0) -> str:
         return self.tell(open_case(customer_id), minutes).id
 
-    def append(self, stream: UUID, *bodies: Message, customer_id: str = "", minutes: float = 0, after: int = 0) -> None:
-        """Events of a service that is not here, as its policy would record them."""
+    def append(self, *told: Told, minutes: float = 0) -> None:
+        """Events in one commit, past the commands: another service's, or many at once."""
         stamp = Stamp(self.tenant, "policy:test@1", micros(START + timedelta(minutes=minutes)), correlation_id="")
         entries = [
-            ProtobufMapper().to_stored_event(DomainEvent(stream, version, body, stamp, customer_id))
-            for version, body in enumerate(bodies, after + 1)
+            ProtobufMapper().to_stored_event(DomainEvent(one.stream, version, body, stamp, one.customer_id))
+            for one in told
+            for version, body in enumerate(one.bodies, one.after + 1)
         ]
         (outcome,) = self.house.log.append([Save(tuple(entries))])
-        assert isinstance(outcome, int)
+        assert isinstance(outcome, int), outcome
 
     def drain(self) -> None:
         for views in VIEWS:
@@ -123,6 +140,13 @@ def follow(house: House, views: ViewSet, database: Database, batch: int = 500) -
         pass
     with database.read() as session:
         assert session.execute("SELECT * FROM parked").fetchall() == []
+
+
+def logged(stream: UUID, body: Message, *, position: int = 1, customer_id: str = "", minutes: float = 0) -> LogEvent:
+    """An event as a follower gets it, the first of its stream, without a log."""
+    stamp = Stamp("main", "user:ana", micros(START + timedelta(minutes=minutes)), correlation_id="")
+    entry = ProtobufMapper().to_stored_event(DomainEvent(stream, 1, body, stamp, customer_id))
+    return log_event(Recorded(position, entry.topic, stamp.occurred_at, entry.state))
 
 
 def rows(views: ViewSet, database: Database) -> dict[str, list[Row]]:

@@ -15,7 +15,7 @@ from services.kernel.application import Command
 from services.kernel.house import House
 from services.kernel.privacy import opened
 from services.kernel.rpc.interceptors import current_caller
-from services.kernel.validation import check_enum, check_uuid
+from services.kernel.validation import check_enum, check_text, check_uuid
 from services.kernel.views import ViewReader
 
 
@@ -97,6 +97,8 @@ class CaseServicer(CaseServiceServicer):
     def ListCases(self, request: m.ListCasesRequest, context: grpc.ServicerContext) -> m.ListCasesResponse:
         if request.customer_id:
             check_uuid("customer_id", request.customer_id)
+        for field in ("team", "partner"):
+            check_text(field, getattr(request, field), optional=True)
         for at, state in enumerate(request.states):
             check_enum(f"states[{at}]", state, CaseState)
         with self._reader.read(request.after_position) as session:

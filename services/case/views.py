@@ -7,11 +7,12 @@ from kept.case.v1.service_pb2 import CaseSummary, ListCasesRequest, Note, StateC
 from kept.sla.v1 import events_pb2 as sla
 
 from services.case.domain import waiting_state
-from services.kernel.clock import micros_of, timestamp_of
-from services.kernel.database import Session, as_uuid, marks
+from services.kernel.clock import micros, micros_of, timestamp_of
+from services.kernel.database import Session, as_uuid, marks, uuid_of
 from services.kernel.events import LogEvent, full_name
 from services.kernel.paging import make_token, page_size, read_token
 from services.kernel.tables import Table
+from services.kernel.validation import check_moment, check_uuid
 from services.kernel.views import ViewSet
 
 NO_DEADLINE = 2**62  # sorts after every real one, on both databases
@@ -43,7 +44,7 @@ NOTES = Table(
     sealed=("text",),
     stream="case_id",
 )  # fmt: skip
-# A running clock's deadline; the row goes when its verdict is reached.
+# A clock's deadline; NO_DEADLINE once its verdict is reached, until a reopened case sets it again.
 DEADLINES = Table(
     "case_deadline",
     {"clock_id": "uuid", "case_id": "uuid", "due_at": "int"},
@@ -55,7 +56,7 @@ DEADLINES = Table(
 def apply(session: Session, event: LogEvent) -> None:
     """One event's rows. Every change of a case moves its row's version."""
     record, body = event.record, event.body
-    stream = UUID(record.stream)
+    stream = uuid_of(record.stream)
     changes: dict[str, object]
     match body:
         case e.CaseOpened():
@@ -117,7 +118,7 @@ VIEWS = ViewSet(
 def _insert(session: Session, stream: UUID, event: LogEvent, body: e.CaseOpened) -> None:
     kind = body.classification
     row: dict[str, object] = {
-        "id": stream, "tenant": event.record.tenant, "customer_id": UUID(body.customer_id), "version": 1,
+        "id": stream, "tenant": event.record.tenant, "customer_id": uuid_of(body.customer_id), "version": 1,
         "state": e.CASE_STATE_ACKNOWLEDGED, "waiting_for": 0, "kind": kind.kind, "category": kind.category,
         "subcategory": kind.subcategory, "symptom": kind.symptom, "priority": body.priority, "team": "", "partner": "",
         "assignee": "", "region": body.region, "opened_at": event.occurred_at, "deadline_at": NO_DEADLINE,
@@ -135,7 +136,7 @@ def _update(session: Session, case_id: UUID, changes: dict[str, object]) -> None
 def _follow_clock(session: Session, clock_id: UUID, body: object) -> None:
     match body:
         case sla.ClockArmed():
-            row = (clock_id, UUID(body.case_id), micros_of(body.due_at))
+            row = (clock_id, uuid_of(body.case_id), micros_of(body.due_at))
             session.execute("INSERT INTO case_deadline VALUES (?, ?, ?)", row)
         case sla.ClockReplanned():
             due_at = micros_of(body.due_at)
@@ -172,11 +173,12 @@ def notes(session: Session, case_id: UUID) -> list[tuple[Note, bytes]]:
 def page(session: Session, tenant: str, request: ListCasesRequest) -> tuple[list[CaseSummary], str]:
     """One page, nearest deadline first, and the token of the next; empty on the last. Raises invalid-argument."""
     size = page_size(request.page_size)
-    where, parameters = ["tenant = ?"], [tenant]
-    wanted: list[object] = list(parameters)
-    if request.states:
-        where.append(f"state IN ({marks(len(request.states))})")
-        wanted.extend(request.states)
+    where = ["tenant = ?"]
+    wanted: list[object] = [tenant]
+    states = sorted(set(request.states))
+    if states:
+        where.append(f"state IN ({marks(len(states))})")
+        wanted.extend(states)
     for column, value in (("team", request.team), ("partner", request.partner)):
         if value:
             where.append(f"{column} = ?")
@@ -186,11 +188,11 @@ def page(session: Session, tenant: str, request: ListCasesRequest) -> tuple[list
         wanted.append(UUID(request.customer_id))
     if request.HasField("deadline_until"):
         where.append("deadline_at <= ?")
-        wanted.append(micros_of(request.deadline_until))
+        wanted.append(micros(check_moment("deadline_until", request.deadline_until)))
     last = read_token(request.page_token, int, str)
     if last is not None:
         where.append("(deadline_at, id) > (?, ?)")
-        wanted.extend((last[0], UUID(str(last[1]))))
+        wanted.extend((last[0], check_uuid("page_token", str(last[1]))))
     sql = f"SELECT * FROM case_row WHERE {' AND '.join(where)} ORDER BY deadline_at, id LIMIT ?"
     rows = session.execute(sql, (*wanted, size + 1)).fetchall()
     token = make_token(_deadline(rows[size - 1]), str(as_uuid(rows[size - 1][0]))) if len(rows) > size else ""

@@ -23,7 +23,7 @@ STOP_WITHIN_S = 10
 
 
 @contextmanager
-def open_cell(data: Path, *, history: bool = False, separate: bool = False) -> Iterator[Connection]:
+def open_cell(data: Path | None, *, history: bool = False, separate: bool = False) -> Iterator[Connection]:
     """A connection to the cell on this folder. One that was not running is started, and stopped in the end."""
     settings = read_settings(os.environ, data)
     running = running_cell(settings)
@@ -45,8 +45,12 @@ def open_cell(data: Path, *, history: bool = False, separate: bool = False) -> I
             child.wait()
 
 
-def stay() -> None:
-    """Returns at Ctrl-C or SIGTERM."""
+def stay(connection: Connection, data: Path) -> None:
+    """Says what one can do now, and returns at Ctrl-C or SIGTERM."""
+    click.echo(f"\nthe cell stays up at {connection.targets['cell']}; Ctrl-C stops it", err=True)
+    click.echo("in another terminal, for example:", err=True)
+    click.echo(f"  kept replay --verify --data {data}    rebuild everything from the log, and compare", err=True)
+    click.echo(f"  kept digest --data {data}             one digest of all streams", err=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     signal.pause()

@@ -4,12 +4,13 @@ import fcntl
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from services.cli.supervisor import Process, StartFailed, Supervisor
+from services.cli.supervisor import Process, Supervisor
 from services.cli.table import NAMES, migrate
 from services.kernel.cell import start_history
 from services.kernel.config import Settings
@@ -23,8 +24,9 @@ ADDRESSES = "cell.json"
 def run_cell(settings: Settings, *, separate: bool, history: bool, quiet: bool, listen: str | None) -> None:
     """Migrates, starts, and keeps the cell running until Ctrl-C or SIGTERM. Raises Misconfigured, StartFailed."""
     house = House(settings)
-    migrate(house)
+    house.make_folders()
     with only_cell_in(settings):
+        migrate(house)
         if history:
             start_history(house.log)
         house.close()
@@ -34,13 +36,16 @@ def run_cell(settings: Settings, *, separate: bool, history: bool, quiet: bool, 
         if supervisor.stop_requested:
             return
         addresses = settings.run / ADDRESSES
-        addresses.write_text(json.dumps({"pid": os.getpid(), "targets": targets, "processes": supervisor.pids()}))
-        announce_ready()
-        if not quiet:
-            print(f"the cell is up: {', '.join(sorted(set(targets.values())))}  (Ctrl-C stops it)", file=sys.stderr)
         try:
+            told = {"pid": os.getpid(), "targets": targets, "processes": supervisor.pids()}
+            addresses.write_text(json.dumps(told))
+            announce_ready()
+            if not quiet:
+                where = ", ".join(sorted(set(targets.values())))
+                print(f"the cell is up: {where}  (Ctrl-C stops it)", file=sys.stderr)
             supervisor.run()
         finally:
+            supervisor.stop()
             addresses.unlink(missing_ok=True)
 
 
@@ -68,28 +73,32 @@ def plan(settings: Settings, *, separate: bool, listen: str | None = None) -> tu
 
 
 @contextmanager
-def only_cell_in(settings: Settings) -> Iterator[None]:
+def only_cell_in(settings: Settings, within_s: float = 1.0) -> Iterator[None]:
     """Holds the folder's lock. Raises Misconfigured when a cell runs on it already."""
     with open(settings.run / "lock", "w", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Misconfigured(
-                f"a cell already runs on {settings.data}; stop it first, or use another folder"
-            ) from error
+        until = time.monotonic() + within_s
+        while not _locked(lock):
+            if time.monotonic() >= until:
+                raise Misconfigured(f"a cell already runs on {settings.data}; stop it first, or use another folder")
+            time.sleep(0.02)  # somebody may only be looking whether a cell runs
         yield
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def running_cell(settings: Settings) -> dict[str, Any] | None:
     """What a running cell says of itself: pid, targets, processes; None when none runs on this folder."""
     try:
-        with only_cell_in(settings):
+        with only_cell_in(settings, within_s=0):
             return None
     except FileNotFoundError:
         return None
     except Misconfigured:
         path: Path = settings.run / ADDRESSES
         return dict(json.loads(path.read_text())) if path.exists() else None
-
-
-__all__ = ["StartFailed", "only_cell_in", "plan", "run_cell", "running_cell"]

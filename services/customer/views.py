@@ -11,7 +11,7 @@ from kept.customer.v1 import events_pb2 as e
 from kept.customer.v1 import service_pb2 as m
 
 from services.kernel.clock import micros_of, timestamp_of
-from services.kernel.database import Row, Session, as_uuid, marks
+from services.kernel.database import Row, Session, as_uuid, marks, uuid_of
 from services.kernel.events import LogEvent, event_classes
 from services.kernel.paging import make_token, page_size, read_token
 from services.kernel.tables import Table
@@ -70,10 +70,10 @@ def apply(session: Session, event: LogEvent) -> None:
     subject = record.customer_id or (record.stream if isinstance(body, OF_PARTIES) else "")
     if not subject:
         return
-    place = (UUID(subject), event.occurred_at, event.position)
+    place = (uuid_of(subject), event.occurred_at, event.position)
     session.execute("INSERT INTO customer_event VALUES (?, ?, ?)", place)
     if record.type.startswith("kept.customer."):
-        _change(session, UUID(record.stream), event)
+        _change(session, uuid_of(record.stream), event)
 
 
 VIEWS = ViewSet(
@@ -98,7 +98,7 @@ def _change(session: Session, stream: UUID, event: LogEvent) -> None:
         case e.PreferencesChanged():
             _set_preferences(session, stream, body.preferences)
         case e.CustomerRegistered():
-            row = (stream, tenant, UUID(body.party_id), body.stage)
+            row = (stream, tenant, uuid_of(body.party_id), body.stage)
             session.execute("INSERT INTO customer_row VALUES (?, ?, ?, ?)", row)
         case e.CustomerStageEntered():
             session.execute("UPDATE customer_row SET stage = ? WHERE id = ?", (body.stage, stream))
@@ -131,7 +131,7 @@ def _set_preferences(session: Session, party_id: UUID, preferences: e.Preference
 def _insert_item(session: Session, item_id: UUID, installed_at: int, body: e.ItemInstalled) -> None:
     warranty_until = micros_of(body.warranty_until) if body.HasField("warranty_until") else NO_WARRANTY
     row = (
-        item_id, UUID(body.customer_id), body.product, body.serial, body.site.SerializeToString(), body.region,
+        item_id, uuid_of(body.customer_id), body.product, body.serial, body.site.SerializeToString(), body.region,
         body.product_stage, installed_at, warranty_until,
     )  # fmt: skip
     session.execute(f"INSERT INTO item_row VALUES ({marks(len(row))})", row)

@@ -61,6 +61,9 @@ class CellApplication(Application):
 
     def start_history(self, command: Command) -> Receipt:
         """Records HistoryStarted. Raises cell-not-empty. A cell already in history mode stays as it is."""
+        answered = self._answered(command)
+        if answered is not None:
+            return answered
         if self.clock.history_now() is not None:
             return self._nothing()
         refuse_unless_empty(self.event_log)
@@ -71,9 +74,10 @@ class CellApplication(Application):
         now = self.clock.history_now()
         if now is None:
             raise Refused("cell-not-in-history-mode", "a live cell's clock cannot be advanced")
-        if to > now:
+        receipt = self._answered(command)
+        if receipt is None and to > now:
             receipt = self._set_time(command, TimeAdvanced(now=timestamp(to)), to)
-        else:
+        elif receipt is None:
             receipt = self._nothing()
             self.event_log.bell.ring()
         wait_until(self.event_log.bell, self._all_at_head, DRAIN_WITHIN, "followers-behind")
@@ -81,6 +85,9 @@ class CellApplication(Application):
 
     def release_parked(self, command: Command, *, follower: str, key: str, skip_first: bool, reason: str) -> Receipt:
         """Records ParkedKeyReleased, which the follower carries out. Raises key-not-parked."""
+        answered = self._answered(command)
+        if answered is not None:
+            return answered
         with self.event_log.database.read() as session:
             if key not in Positions(session).parked_keys(follower):
                 raise NotFound("key-not-parked", f"{follower} has parked nothing under {key}")
@@ -98,9 +105,6 @@ class CellApplication(Application):
         occurred_at: int,
         alongside: Callable[[Session], Sequence[Save]] | None = None,
     ) -> Receipt:
-        known = self.event_log.answer(command.request.key)
-        if known is not None:
-            return self._receipt_again(command, known)
         key = str(command.request.key)
         stamp = Stamp(SYSTEM_TENANT, command.stamp.actor, occurred_at, correlation_id=key, request_key=key)
         save = _next(self.event_log, stream, event, stamp, command.request)
@@ -111,6 +115,11 @@ class CellApplication(Application):
         if isinstance(outcome, KeptError):
             raise VersionConflict(stream)
         return Receipt(id=str(stream), version=save.answer_version, position=outcome)
+
+    def _answered(self, command: Command) -> Receipt | None:
+        """What the same request got before. Raises request-id-reused."""
+        known = self.event_log.answer(command.request.key)
+        return None if known is None else self._receipt_again(command, known)
 
     def _nothing(self) -> Receipt:
         version = self.event_log.version(TIME_STREAM)
@@ -161,7 +170,10 @@ def _next(log: EventLog, stream: UUID, event: Message, stamp: Stamp, request: Re
 
 
 def _set_clock(to: datetime, session: Session) -> Sequence[Save]:
-    session.execute("UPDATE cell SET history_now = ?", (micros(to),))
+    """Only ever forward, whoever else sets it at the same time."""
+    sql = "UPDATE cell SET history_now = ? WHERE history_now IS NULL OR history_now < ?"
+    if session.execute(sql, (micros(to), micros(to))).rowcount != 1:
+        raise VersionConflict(TIME_STREAM)
     return ()
 
 

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, cast
 from uuid import UUID
@@ -240,6 +241,12 @@ def _code(error: sqlite3.Error) -> int:
 
 
 sqlite3.register_adapter(UUID, lambda value: value.bytes)
+
+
+@lru_cache(maxsize=65_536)
+def uuid_of(text: str) -> UUID:
+    """The UUID of a text; the same ones come up again and again in a log. Raises ValueError."""
+    return UUID(text)
 
 
 def as_uuid(value: Any) -> UUID:

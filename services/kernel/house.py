@@ -22,6 +22,18 @@ class House:
 
     def make(self) -> None:
         """Makes the folders, the master key and the tables of the kernel; the services' are migrated by their own."""
+        self.make_folders()
+        new = not self.database("log").exists()
+        if not new and not self.database("keys").exists():
+            raise Misconfigured("the key store is missing while the log is there: restore it from a copy")
+        read_master_key(self.settings.master_key, make=new)
+        # The log last: where it is there, the key store is not made again (see above), even after a crash in between.
+        self.keys.migrate()
+        self.log.migrate(self.settings.cell)
+        self._require_same_cell()
+
+    def make_folders(self) -> None:
+        """Makes the cell's folder and where its sockets are. Raises Misconfigured."""
         settings = self.settings
         try:
             settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -29,18 +41,20 @@ class House:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
             raise Misconfigured(f"{settings.data}: cannot be made or written ({error.strerror})") from error
-        new = not self.database("log").exists()
-        if not new and not self.database("keys").exists():
-            raise Misconfigured("the key store is missing while the log is there: restore it from a copy")
-        read_master_key(settings.master_key, make=new)
-        # The log last: where it is there, the key store is not made again (see above), even after a crash in between.
-        self.keys.migrate()
-        self.log.migrate(settings.cell)
 
     def require(self) -> None:
         """Raises Misconfigured unless everything is there and at this Kept's versions."""
         self.log.require()
         self.keys.require()
+        self._require_same_cell()
+
+    def _require_same_cell(self) -> None:
+        """Sealed values name their cell: under another name they would not open, and new ones not under the right one."""
+        name = self.log.cell()
+        if name != self.settings.cell:
+            raise Misconfigured(
+                f"KEPT_CELL={self.settings.cell!r}, but this is the log of {name!r}; set KEPT_CELL to it"
+            )
 
     def database(self, namespace: str) -> Database:
         """The log, the keys, or one service's views."""

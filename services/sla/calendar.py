@@ -125,7 +125,7 @@ class Calendar:
         idle = 0
         while position + to_opening > (total := self._total(window)):
             idle = 0 if total else idle + 1
-            if idle > PATIENCE or window * WINDOW > LATEST:
+            if idle > PATIENCE:
                 raise _no_service_hours()
             position -= total
             window += 1
@@ -138,7 +138,7 @@ class Calendar:
             window -= 1
             total = self._total(window)
             idle = 0 if total else idle + 1
-            if idle > PATIENCE or window * WINDOW < EARLIEST:
+            if idle > PATIENCE:
                 raise _no_service_hours()
             position += total
         return self._window(window).at(position, to_opening=to_opening)
@@ -149,7 +149,7 @@ class Calendar:
     def _lay_out(self, window: int) -> "Hours":
         """The hours of [window * WINDOW, (window + 1) * WINDOW)."""
         hours = Hours([], [0])
-        low, high = max(window * WINDOW, EARLIEST), min((window + 1) * WINDOW, LATEST)
+        low, high = (min(max(edge * WINDOW, EARLIEST), LATEST) for edge in (window, window + 1))
         for since, until, offset in _offsets(self._zone, low, high):
             for day in range((since + offset) // DAY, (until - 1 + offset) // DAY + 1):
                 midnight = day * DAY - offset

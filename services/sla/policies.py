@@ -9,7 +9,7 @@ from kept.cell.v1.events_pb2 import TimeAdvanced
 from kept.sla.v1 import events_pb2 as e
 
 from services.kernel.clock import micros_of, moment, timestamp_of
-from services.kernel.database import Session
+from services.kernel.database import Session, uuid_of
 from services.kernel.events import LogEvent, Stamp, full_name
 from services.kernel.policy import Policy, Work
 from services.kernel.tables import Table
@@ -55,6 +55,10 @@ class SlaPolicy(Policy):
         CLOCKS,
     )  # fmt: skip
 
+    def __init__(self) -> None:
+        # A published version never changes, so what was read once stays right.
+        self._calendars: dict[tuple[str, str, int], Calendar] = {}
+
     def decide(self, work: Work, event: LogEvent) -> None:
         body, at = event.body, event.occurred_at
         match body:
@@ -71,7 +75,7 @@ class SlaPolicy(Policy):
             case case.CaseOpened():
                 self._open(work, event, body)
                 return
-        case_id = UUID(event.record.stream)
+        case_id = uuid_of(event.record.stream)
         clocks = [_Running(self, work, event, state) for state in clocks_of(work.session, case_id)]
         match body:
             case case.CaseAcknowledged():
@@ -108,7 +112,7 @@ class SlaPolicy(Policy):
 
     def _open(self, work: Work, event: LogEvent, opened: case.CaseOpened) -> None:
         record = event.record
-        case_id = UUID(record.stream)
+        case_id = uuid_of(record.stream)
         kind = opened.classification.kind
         facts = (record.tenant, opened.customer_id, record.correlation_id)
         matched = (kind, opened.priority, opened.entitlement, opened.product_stage)
@@ -127,7 +131,7 @@ class SlaPolicy(Policy):
         number = _latest_calendar(work.session, record.tenant, rule.calendar)
         state = ClockState(
             clock_id=clock_id(record.stream, rule.target),
-            case_id=UUID(record.stream),
+            case_id=uuid_of(record.stream),
             target=rule.target,
             policy=policy,
             policy_version=version,
@@ -174,6 +178,13 @@ class SlaPolicy(Policy):
         return self.calendar_version(session, tenant, state.target_rule.calendar, state.calendar_version)
 
     def calendar_version(self, session: Session, tenant: str, name: str, version: int) -> Calendar:
+        key = (tenant, name, version)
+        if key not in self._calendars:
+            self._calendars[key] = self._read_calendar(session, *key)
+        return self._calendars[key]
+
+    @staticmethod
+    def _read_calendar(session: Session, tenant: str, name: str, version: int) -> Calendar:
         row = session.execute(
             "SELECT definition FROM sla_calendar WHERE tenant = ? AND name = ? AND version = ?", (tenant, name, version)
         ).fetchone()

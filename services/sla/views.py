@@ -7,7 +7,7 @@ from kept.sla.v1 import events_pb2 as e
 from kept.sla.v1.service_pb2 import Clock, VerdictCount
 
 from services.kernel.clock import micros_of, timestamp_of
-from services.kernel.database import Session, as_uuid, marks
+from services.kernel.database import Session, as_uuid, marks, uuid_of
 from services.kernel.events import LogEvent, full_name
 from services.kernel.tables import Table
 from services.kernel.views import ViewSet
@@ -25,10 +25,10 @@ CLOCKS = Table(
 
 
 def apply(session: Session, event: LogEvent) -> None:
-    clock_id, body = UUID(event.record.stream), event.body
+    clock_id, body = uuid_of(event.record.stream), event.body
     match body:
         case e.ClockArmed():
-            row = (clock_id, UUID(body.case_id), event.record.tenant, body.target, *_pins(body.pins))
+            row = (clock_id, uuid_of(body.case_id), event.record.tenant, body.target, *_pins(body.pins))
             session.execute(
                 f"INSERT INTO clock_row VALUES ({marks(14)})",
                 (*row, body.budget_s, micros_of(body.due_at), 0, None, "", 0),

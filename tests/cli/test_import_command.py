@@ -34,7 +34,7 @@ class House:
         with serving(self.answer) as connection:
             yield connection
 
-    def stay(self) -> None:
+    def stay(self, _connection: object, _data: object) -> None:
         self.stayed += 1
 
 

@@ -51,7 +51,9 @@ def test_a_folder_on_the_command_line_comes_first() -> None:
 def test_a_child_process_gets_the_same_settings() -> None:
     for settings in (
         read_settings({}),
-        read_settings({"KEPT_ENV": "development", "KEPT_DATABASE": "postgres://x/y", "KEPT_OTLP_ENDPOINT": "https://c"}),
+        read_settings(
+            {"KEPT_ENV": "development", "KEPT_DATABASE": "postgres://x/y", "KEPT_OTLP_ENDPOINT": "https://c"}
+        ),
     ):
         assert read_settings(settings.environment()) == settings
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from kept.common.v1.record_pb2 import Record
 
 from services.kernel.clock import FixedClock, micros
 from services.kernel.database import Session, as_uuid
-from services.kernel.errors import KeptError, Misconfigured, VersionConflict
+from services.kernel.errors import Misconfigured, VersionConflict
 from services.kernel.house import House
 from services.kernel.log.event_log import EventLog, NotAtHead, RequestRepeated
 from services.kernel.log.port import Answer, Move, Save

@@ -52,9 +52,7 @@ def test_a_folder_that_cannot_be_made_is_told_as_such(sqlite_cell: Cell) -> None
         House(replace(sqlite_cell.settings, data=blocked / "data")).make()
 
 
-def test_a_cell_whose_making_was_cut_short_is_made_by_trying_again(
-    cell: Cell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_whose_making_was_cut_short_is_made_by_trying_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was the last thing that got done."""
     for step in ("services.kernel.log.event_log.EventLog.migrate", "services.kernel.privacy.KeyStore.migrate"):
         with monkeypatch.context() as patch:
@@ -74,3 +72,12 @@ def test_each_namespace_is_opened_once(sqlite_house: House) -> None:
     assert sqlite_house.database("log") is sqlite_house.log.database
     assert sqlite_house.views_database("jars") is sqlite_house.views_database("jars")
     assert sqlite_house.views_database("jars") is not sqlite_house.views_database("lids")
+
+
+def test_the_log_of_another_cell_is_refused(sqlite_house: House) -> None:
+    renamed = House(replace(sqlite_house.settings, cell="renamed"))
+
+    for step in (renamed.require, renamed.make):
+        with pytest.raises(Misconfigured, match="KEPT_CELL='renamed', but this is the log of"):
+            step()
+    renamed.close()

@@ -11,18 +11,15 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from kept.common.v1.record_pb2 import Record
 
 from services.kernel.config import Settings
-from services.kernel.database import Session
 from services.kernel.errors import KeptError, Overloaded, Unavailable, VersionConflict
 from services.kernel.house import House
 from services.kernel.log import recorder as recorder_module
 from services.kernel.log.bell import SilentBell
 from services.kernel.log.event_log import EventLog, RequestRepeated
-from services.kernel.log.port import Move, Save
+from services.kernel.log.port import Save
 from services.kernel.log.recorder import LogRecorder
-from services.kernel.postgres import Postgres
 from tests.databases import Cell
 from tests.kernel.toys import events, jar_id, labelled, labels, request
 
@@ -307,7 +304,10 @@ def assert_every_receipt_once(log: EventLog, receipts: list[Receipt], streams: i
 def head_locked(cell: Cell) -> Iterator[Callable[[], int]]:
     """Holds the head's lock; gives a function that returns the process id of the connection that waits for it."""
     name = f"kept:{cell.settings.cell}_log"
-    with psycopg.connect(cell.settings.database) as holder, psycopg.connect(cell.settings.database, autocommit=True) as admin:
+    with (
+        psycopg.connect(cell.settings.database) as holder,
+        psycopg.connect(cell.settings.database, autocommit=True) as admin,
+    ):
         holder.execute(f"SELECT * FROM {cell.settings.cell}_log.head FOR UPDATE".encode())
 
         def writer() -> int:

@@ -83,7 +83,9 @@ TAMPERINGS: dict[str, Callable[[Sealed], object]] = {
     ),
     "nonce": lambda sealed: setattr(sealed, "nonce", bytes(12)),
     "no nonce": lambda sealed: sealed.ClearField("nonce"),
-    "ciphertext": lambda sealed: setattr(sealed, "ciphertext", bytes([sealed.ciphertext[0] ^ 1]) + sealed.ciphertext[1:]),
+    "ciphertext": lambda sealed: setattr(
+        sealed, "ciphertext", bytes([sealed.ciphertext[0] ^ 1]) + sealed.ciphertext[1:]
+    ),
     "tag": lambda sealed: setattr(sealed, "ciphertext", sealed.ciphertext[:-1] + bytes([sealed.ciphertext[-1] ^ 1])),
     "no ciphertext": lambda sealed: sealed.ClearField("ciphertext"),
 }

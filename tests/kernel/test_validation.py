@@ -146,7 +146,9 @@ def test_the_first_and_the_last_moment_are_taken(seconds: int, nanos: int, momen
 
 @pytest.mark.parametrize(("seconds", "nanos"), [(-1, 0), (253402300800, 0), (2**63 - 1, 0), (0, -1), (0, 10**9)])
 def test_an_absurd_moment_is_refused(seconds: int, nanos: int) -> None:
-    assert refused(lambda: check_moment("f", Timestamp(seconds=seconds, nanos=nanos))) == "is not a time from 1970 to 9999"
+    assert (
+        refused(lambda: check_moment("f", Timestamp(seconds=seconds, nanos=nanos))) == "is not a time from 1970 to 9999"
+    )
 
 
 # Pages

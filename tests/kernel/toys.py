@@ -10,16 +10,23 @@ from uuid import UUID, uuid5
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from google.protobuf.message import Message
-from kept.cell.v1.events_pb2 import HistoryStarted, PolicyDeployed
+from google.protobuf.timestamp_pb2 import Timestamp
+from kept.cell.v1.events_pb2 import HistoryStarted, ParkedKeyReleased, PolicyDeployed, TimeAdvanced
 from kept.common.v1.record_pb2 import Receipt
 
 from services.kernel.aggregate import Aggregate
 from services.kernel.application import Application, Caller
 from services.kernel.clock import micros
+from services.kernel.database import Session, as_uuid
 from services.kernel.errors import Refused
 from services.kernel.events import DomainEvent, LogEvent, ProtobufMapper, Stamp, full_name, log_event
+from services.kernel.follower import Follower
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Entry, Request, Save
+from services.kernel.log.positions import Positions
+from services.kernel.policy import Policy, Work
+from services.kernel.tables import Table
+from services.kernel.views import ViewSet
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LABELLED, CLOSED = full_name(PolicyDeployed), full_name(HistoryStarted)
@@ -83,9 +90,8 @@ def _request_class() -> Any:
         message.field.add(name=name, number=number, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
     moment = message.field.add(name="occurred_at", number=4, type=kinds.TYPE_MESSAGE, label=kinds.LABEL_OPTIONAL)
     moment.type_name = ".google.protobuf.Timestamp"
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
+    pool = descriptor_pool.Default()
+    pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("toy.JarRequest"))
 
 
@@ -129,3 +135,142 @@ def events(log: EventLog, after: int = 0) -> list[LogEvent]:
 
 def labels(found: Iterable[LogEvent]) -> list[str]:
     return [event.body.name for event in found if isinstance(event.body, PolicyDeployed)]
+
+
+# What follows jars
+
+
+class Trouble:
+    """Labels that a handler fails on, after half of its work was done: for ever, or once."""
+
+    def __init__(self) -> None:
+        self.always: dict[str, Exception] = {}
+        self.once: dict[str, Exception] = {}
+
+    def strike(self, event: LogEvent) -> None:
+        if isinstance(event.body, PolicyDeployed):
+            error = self.once.pop(event.body.name, None) or self.always.get(event.body.name)
+            if error is not None:
+                raise error
+
+
+def jar_views(trouble: Trouble | None = None, version: int = 1) -> ViewSet:
+    """One row for each jar; `history` is every label it had, in order."""
+
+    def apply(session: Session, event: LogEvent) -> None:
+        name = event.body.name if isinstance(event.body, PolicyDeployed) else "closed"
+        row = session.execute("SELECT history FROM jar WHERE id = ?", (UUID(event.record.stream),)).fetchone()
+        history = f"{row[0]} {name}" if row else name
+        session.execute(
+            "INSERT INTO jar VALUES (?, ?, ?)"
+            " ON CONFLICT (id) DO UPDATE SET label = excluded.label, history = excluded.history",
+            (UUID(event.record.stream), name, history),
+        )
+        if trouble is not None:
+            trouble.strike(event)
+
+    return ViewSet("jars", version, (JAR_TABLE,), frozenset({LABELLED, CLOSED}), apply)
+
+
+JAR_TABLE = Table("jar", {"id": "uuid", "label": "text", "history": "text"}, ("id",), indexes=(("label",),))
+
+
+class Tag(Aggregate):
+    """Counts a jar's labels, and reminds of it once it is due; told by TimeAdvanced."""
+
+    noun = "tag"
+    born_by = (TimeAdvanced,)
+
+    def __init__(self, id: UUID) -> None:  # noqa: A002
+        super().__init__(id)
+        self.told: list[int] = []
+
+    def tell(self, number: int) -> None:
+        if number not in self.told:
+            self.record(TimeAdvanced(now=Timestamp(seconds=number)))
+
+    def evolve(self, event: Message) -> None:
+        assert isinstance(event, TimeAdvanced)
+        self.told.append(event.now.seconds)
+
+
+class Tally(Policy):
+    """Tells of every second label of a jar. The label `due N` falls due N seconds after it was put on, and is told as N."""
+
+    name = "tally"
+    version = "7"
+    reads = frozenset({LABELLED})
+    tables = (
+        Table("tally", {"jar": "uuid", "count": "int"}, ("jar",)),
+        Table("tally_due", {"jar": "uuid", "at": "int", "number": "int"}, ("jar",)),
+    )
+
+    def __init__(self, trouble: Trouble | None = None) -> None:
+        self._trouble = trouble or Trouble()
+
+    def decide(self, work: Work, event: LogEvent) -> None:
+        assert isinstance(event.body, PolicyDeployed)
+        jar = UUID(event.record.stream)
+        work.session.execute(
+            "INSERT INTO tally VALUES (?, 1) ON CONFLICT (jar) DO UPDATE SET count = tally.count + 1", (jar,)
+        )
+        row = work.session.execute("SELECT count FROM tally WHERE jar = ?", (jar,)).fetchone()
+        assert row is not None
+        count = row[0]
+        if event.body.name.startswith("due "):
+            number = int(event.body.name.removeprefix("due "))
+            at = event.occurred_at + number * 1_000_000
+            work.session.execute(
+                "INSERT INTO tally_due VALUES (?, ?, ?)"
+                " ON CONFLICT (jar) DO UPDATE SET at = excluded.at, number = excluded.number",
+                (jar, at, number),
+            )
+        if count % 2 == 0:
+            work.decide(Tag, tag_id(jar), self.stamp(event), lambda tag: tag.tell(count))
+        self._trouble.strike(event)
+
+    def due(self, work: Work, now: int) -> None:
+        rows = work.session.execute(
+            "SELECT jar, at, number FROM tally_due WHERE at < ? ORDER BY at, jar", (now,)
+        ).fetchall()
+        for jar, at, number in rows:
+            stamp = Stamp("main", self.actor, at, correlation_id="due")
+            work.decide(Tag, tag_id(as_uuid(jar)), stamp, lambda tag, number=number: tag.tell(number))  # type: ignore[misc]
+        work.session.execute("DELETE FROM tally_due WHERE at < ?", (now,))
+
+    def next_due(self, session: Session) -> int | None:
+        row = session.execute("SELECT min(at) FROM tally_due").fetchone()
+        return None if row is None else row[0]
+
+
+def tag_id(jar: UUID) -> UUID:
+    return uuid5(jar, "tag")
+
+
+def told(log: EventLog, jar: str) -> list[int]:
+    """What the tally told of a jar, in order."""
+    found = []
+    for event in events(log):
+        if event.record.stream == str(tag_id(jar_id(jar))):
+            assert isinstance(event.body, TimeAdvanced)
+            found.append(event.body.now.seconds)
+    return found
+
+
+def released(number: int, follower: str, key: str, *, skip_first: bool = False) -> Entry:
+    """An operator's release of a parked key; `number` counts them."""
+    body = ParkedKeyReleased(follower=follower, key=key, skip_first=skip_first, reason="tried by hand")
+    return entry("operator", number, body)
+
+
+def drain(follower: Follower) -> int:
+    """Steps until there is nothing to do. Returns where it stands."""
+    while follower.step():
+        pass
+    return follower.position()
+
+
+def parked(follower: Follower) -> list[tuple[int, str]]:
+    """(position, key) of what it has parked, oldest first."""
+    with follower.database.read() as session:
+        return [(one.position, one.key) for one in Positions(session).parked(follower.name)]

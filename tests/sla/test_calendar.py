@@ -346,6 +346,10 @@ def test_no_service_lies_at_the_ends_of_time() -> None:
 
     assert hours.between(first, first + timedelta(days=100)) == 0
     assert hours.between(last - timedelta(days=100), last) == 0
+    with pytest.raises(Refused):
+        hours.add(utc("9999-07-01"), 1000 * HOUR)
+    with pytest.raises(Refused):
+        hours.subtract(utc("0001-07-01"), 1000 * HOUR)
 
 
 # Laws that hold for every calendar

@@ -78,7 +78,7 @@ def servicenow(
             for line in [summary.to_json()] if as_json else summary.lines():
                 click.echo(line)
             if stay:
-                cell.stay()
+                cell.stay(connection, data)
     except (BadFileError, JournalError, CellError, ImportFailedError) as error:
         raise click.ClickException(str(error)) from error
 

@@ -50,6 +50,13 @@ class EventLog:
     def require(self) -> None:
         require(self.database, NAME, 1)
 
+    def cell(self) -> str:
+        """The name of the cell whose log this is."""
+        with self.database.read() as session:
+            row = session.execute("SELECT name FROM cell").fetchone()
+        assert row is not None
+        return str(row[0])
+
     # Appending
 
     def append(

@@ -18,6 +18,7 @@ class Chain:
     def __init__(self, findings: Findings) -> None:
         self._findings = findings
         self._versions: dict[str, int] = {}
+        self._names: dict[Any, str] = {}
         self._recorded_at = 0
         self.position = 0
         self.edge = Edge()
@@ -42,7 +43,7 @@ class Chain:
         except Exception:
             self._findings.add("record-unreadable", position, "the bytes are no record")
             return recorded, None
-        columns = (str(as_uuid(stream)), version, type_name, tenant, str(as_uuid(customer_id)) if customer_id else "")
+        columns = (self._name(stream), version, type_name, tenant, self._name(customer_id) if customer_id else "")
         if columns != (record.stream, record.version, record.type, record.tenant, record.customer_id):
             self._findings.add("columns-differ", position, "the columns are no copies of what the record says")
         if self._versions.get(record.stream, 0) + 1 != record.version:
@@ -50,6 +51,11 @@ class Chain:
             self._findings.add("stream-gap", position, detail)
         self._versions[record.stream] = record.version
         return recorded, record
+
+    def _name(self, column: Any) -> str:
+        if column not in self._names:
+            self._names[column] = str(as_uuid(column))
+        return self._names[column]
 
     def finish(self, session: Session) -> None:
         row = session.execute("SELECT position, recorded_at, peaks FROM head").fetchone()

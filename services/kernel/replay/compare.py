@@ -1,6 +1,6 @@
 """Row by row: what a replay rebuilt, and what is live."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -18,45 +18,45 @@ def compare_table(
     table: Table, live: tuple[Session, Dialect], rebuilt: tuple[Session, Dialect], sealer: Sealer, findings: Findings
 ) -> int:
     """Adds row-missing, row-extra and row-differs. Returns how many rows the rebuilt table has."""
-    theirs = _rows(table, live[0].execute(table.ordered(live[1])))
-    ours = _rows(table, rebuilt[0].execute(table.ordered(rebuilt[1])))
+    theirs = _rows(table, live, like=rebuilt[1])
+    ours = iter(rebuilt[0].execute(table.ordered(rebuilt[1])))
     count = 0
     their, our = next(theirs, None), next(ours, None)
     while their is not None or our is not None:
+        if their == our:
+            their, our, count = next(theirs, None), next(ours, None), count + 1
+            continue
         key = _key(table, our) if our is not None else None
         their_key = _key(table, their) if their is not None else None
-        if their_key is None or (key is not None and key < their_key):
+        if our is not None and (their_key is None or (key is not None and key < their_key)):
             findings.add("row-missing", None, f"{table.name} {_shown(key)} should be there")
             our, count = next(ours, None), count + 1
-        elif key is None or their_key < key:
+        elif their is not None and (key is None or their_key != key):
             findings.add("row-extra", None, f"{table.name} {_shown(their_key)} should not be there")
             their = next(theirs, None)
-        else:
-            assert our is not None
-            assert their is not None
-            if our != their:
-                _differ(table, our, their, sealer, findings)
+        elif our is not None and their is not None:
+            _differ(table, our, their, sealer, findings)
             their, our, count = next(theirs, None), next(ours, None), count + 1
     return count
 
 
-def _rows(table: Table, rows: Iterable[Row]) -> Iterator[Row]:
-    kinds = list(table.columns.values())
-    for row in rows:
-        yield tuple(_plain(kind, value) for kind, value in zip(kinds, row, strict=True))
-
-
-def _plain(kind: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if kind == "uuid":
-        return as_uuid(value)
-    return bytes(value) if kind == "bytes" else value
+def _rows(table: Table, live: tuple[Session, Dialect], like: Dialect) -> Iterator[Row]:
+    """The live rows, in the types that the sandbox's database gives."""
+    rows = iter(live[0].execute(table.ordered(live[1])))
+    if live[1] == like:
+        return rows
+    uuids = [kind == "uuid" for kind in table.columns.values()]
+    return (
+        tuple(
+            value.bytes if is_uuid and value is not None else value for is_uuid, value in zip(uuids, row, strict=True)
+        )
+        for row in rows
+    )
 
 
 def _key(table: Table, row: Row) -> tuple[Any, ...]:
     at = {name: number for number, name in enumerate(table.columns)}
-    return tuple(part.bytes if isinstance(part, UUID) else part for part in (row[at[name]] for name in table.key))
+    return tuple(row[at[name]] for name in table.key)
 
 
 def _differ(table: Table, our: Row, their: Row, sealer: Sealer, findings: Findings) -> None:
@@ -66,8 +66,8 @@ def _differ(table: Table, our: Row, their: Row, sealer: Sealer, findings: Findin
         ours, theirs = our[number], their[number]
         if ours == theirs:
             continue
-        if name in table.sealed and _opened(sealer, ours, our[at[table.stream]]) == _opened(
-            sealer, theirs, their[at[table.stream]]
+        if name in table.sealed and _opened(sealer, ours, as_uuid(our[at[table.stream]])) == _opened(
+            sealer, theirs, as_uuid(their[at[table.stream]])
         ):
             continue
         wrong.append(name)

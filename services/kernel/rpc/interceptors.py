@@ -32,22 +32,28 @@ def current_caller() -> Caller:
 
 
 class Guard(grpc.ServerInterceptor):
-    """Wraps every method of ours; health and reflection pass as they are."""
+    """Wraps every method of ours, once; health and reflection pass as they are."""
+
+    def __init__(self) -> None:
+        self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], grpc.RpcMethodHandler[Any, Any] | None],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        handler = continuation(handler_call_details)
         name = handler_call_details.method
+        if name in self._guarded:
+            return self._guarded[name]
+        handler = continuation(handler_call_details)
         if handler is None or name.startswith(_OPEN_TO_ALL) or handler.unary_unary is None:
             return handler
-        return grpc.unary_unary_rpc_method_handler(
+        self._guarded[name] = grpc.unary_unary_rpc_method_handler(
             _guarded(name, handler.unary_unary),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+        return self._guarded[name]
 
 
 def _guarded(name: str, method: Method) -> Method:
