@@ -1,4 +1,5 @@
-"""The `kept` command. Exit codes: 0 done; 1 failed or found a difference; 2 wrong usage; 78 cannot work as set up."""
+"""The `kept` command. Exit codes: 0 done; 1 failed or found a difference; 2 wrong usage; 70 an error of ours;
+78 cannot work as set up."""
 
 import logging
 import os
@@ -49,6 +50,14 @@ class _Lazy(click.Group):
         except StartFailed as error:
             click.echo(f"kept: {error}", err=True)
             raise click.exceptions.Exit(Misconfigured.exit_code if error.code == 78 else 1) from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("KEPT_ENV") == "development":
+                raise
+            # Its message may hold personal data, and a trace helps nobody who runs this; a developer asks for it.
+            click.echo(f"kept: an error of ours ({type(error).__name__}); KEPT_ENV=development shows where", err=True)
+            raise click.exceptions.Exit(70) from error
 
 
 DATA = click.option(

@@ -20,7 +20,7 @@ from services.kernel.log.event_log import EventLog, NotAtHead
 from services.kernel.log.port import Entry, Move, Save
 from services.kernel.log.schema import migrate
 from services.kernel.tables import Table
-from services.kernel.telemetry import current_traceparent
+from services.kernel.telemetry import context_of, current_traceparent, span
 
 A = TypeVar("A", bound=Aggregate)
 KEPT_AGGREGATES = 20_000
@@ -137,7 +137,11 @@ class PolicyFollower(Follower):
     def handle(self, session: Session, event: LogEvent) -> None:
         del session  # the work's own, in the same transaction
         assert self._work is not None
-        self.policy.decide(self._work, event)
+        if not event.record.traceparent:
+            self.policy.decide(self._work, event)
+            return
+        with span(f"decide {self.name}", context=context_of(event.record.traceparent)):
+            self.policy.decide(self._work, event)
 
     def _commit(self, batch: Batch) -> int:
         return self._append(lambda work: self._handle_all(work.session, batch), Move(self.name, batch.start, batch.end))

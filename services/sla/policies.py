@@ -1,7 +1,6 @@
 """From case events to clocks: arms, pauses, replans, warns, and reaches verdicts. Reads nothing sealed (I5)."""
 
 from collections.abc import Callable
-from functools import lru_cache
 from uuid import UUID
 
 from kept.case.v1 import events_pb2 as case
@@ -16,6 +15,17 @@ from services.kernel.tables import Table
 from services.sla.calendar import Calendar
 from services.sla.clocks import CLOCKS, ClockState, clocks_of, due_clocks
 from services.sla.domain import Clock, clock_id
+from services.sla.editions import (
+    CALENDARS,
+    POLICIES,
+    calendar_version,
+    first_match,
+    keep_calendar,
+    keep_policy,
+    latest_calendar,
+    latest_policy,
+    policy_version,
+)
 
 OWN, RESOLVE = e.TARGET_KIND_TIME_TO_OWN, e.TARGET_KIND_TIME_TO_RESOLVE
 DUE_AT_ONCE = 200
@@ -34,16 +44,8 @@ class SlaPolicy(Policy):
     )  # fmt: skip
 
     tables = (
-        Table(
-            "sla_calendar",
-            {"tenant": "text", "name": "text", "version": "int", "definition": "bytes"},
-            key=("tenant", "name", "version"),
-        ),
-        Table(
-            "sla_policy",
-            {"tenant": "text", "number": "int", "name": "text", "version": "int", "definition": "bytes"},
-            key=("tenant", "number"),
-        ),
+        CALENDARS,
+        POLICIES,
         Table(
             "sla_case",
             {
@@ -66,11 +68,10 @@ class SlaPolicy(Policy):
                 self.due(work, micros_of(body.now))
                 return
             case e.CalendarPublished():
-                row = (event.record.tenant, body.name, body.version, body.definition.SerializeToString())
-                work.session.execute("INSERT INTO sla_calendar VALUES (?, ?, ?, ?)", row)
+                keep_calendar(work.session, event.record.tenant, body)
                 return
             case e.PolicyPublished():
-                _keep_policy(work.session, event.record.tenant, body)
+                keep_policy(work.session, event.record.tenant, body)
                 return
             case case.CaseOpened():
                 self._open(work, event, body)
@@ -117,18 +118,18 @@ class SlaPolicy(Policy):
         facts = (record.tenant, opened.customer_id, record.correlation_id)
         matched = (kind, opened.priority, opened.entitlement, opened.product_stage)
         work.session.execute("INSERT INTO sla_case VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (case_id, *facts, *matched))
-        found = _latest_policy(work.session, record.tenant)
+        found = latest_policy(work.session, record.tenant)
         if found is None:
             return
         policy, version, definition = found
         for target in (OWN, RESOLVE):
-            rule = _first_match(definition, target, matched)
+            rule = first_match(definition, target, matched)
             if rule is not None:
                 self._arm(work, event, policy, version, rule)
 
     def _arm(self, work: Work, event: LogEvent, policy: str, version: int, rule: e.TargetRule) -> None:
         record = event.record
-        number = _latest_calendar(work.session, record.tenant, rule.calendar)
+        number = latest_calendar(work.session, record.tenant, rule.calendar)
         state = ClockState(
             clock_id=clock_id(record.stream, rule.target),
             case_id=uuid_of(record.stream),
@@ -170,26 +171,15 @@ class SlaPolicy(Policy):
         tenant, matched = facts[0], facts[3:]
         for clock in clocks:
             if clock.state.outcome == e.OUTCOME_UNSPECIFIED:
-                definition = _pinned_policy(work.session, tenant, clock.state)
-                clock.follow(event.occurred_at, _first_match(definition, clock.state.target, matched))
+                definition = policy_version(work.session, tenant, clock.state.policy, clock.state.policy_version)
+                clock.follow(event.occurred_at, first_match(definition, clock.state.target, matched))
 
     def calendar(self, session: Session, tenant: str, state: ClockState) -> Calendar:
         """The calendar version that the clock is pinned to."""
-        return self.calendar_version(session, tenant, state.target_rule.calendar, state.calendar_version)
-
-    def calendar_version(self, session: Session, tenant: str, name: str, version: int) -> Calendar:
-        key = (tenant, name, version)
+        key = (tenant, state.target_rule.calendar, state.calendar_version)
         if key not in self._calendars:
-            self._calendars[key] = self._read_calendar(session, *key)
+            self._calendars[key] = calendar_version(session, *key)
         return self._calendars[key]
-
-    @staticmethod
-    def _read_calendar(session: Session, tenant: str, name: str, version: int) -> Calendar:
-        row = session.execute(
-            "SELECT definition FROM sla_calendar WHERE tenant = ? AND name = ? AND version = ?", (tenant, name, version)
-        ).fetchone()
-        assert row is not None, "a policy is published only with calendars that are"
-        return _calendar(bytes(row[0]))
 
 
 class _Running:
@@ -258,7 +248,7 @@ class _Running:
         running = state.running_since is not None
         state.stand(self._calendar, at)
         if rule.calendar != state.target_rule.calendar:
-            state.calendar_version = _latest_calendar(self._work.session, self._tenant, rule.calendar)
+            state.calendar_version = latest_calendar(self._work.session, self._tenant, rule.calendar)
         state.rule = packed
         # Warnings that the used time has passed already, under the new budget, are not given late.
         state.warned = max((p for p in rule.warn_percents if rule.budget_s * p <= state.used_s * 100), default=0)
@@ -321,55 +311,3 @@ def _facts(session: Session, case_id: UUID) -> tuple[str, str, str, int, int, st
     ).fetchone()
     assert row is not None
     return row
-
-
-def _keep_policy(session: Session, tenant: str, published: e.PolicyPublished) -> None:
-    row = session.execute("SELECT coalesce(max(number), 0) FROM sla_policy WHERE tenant = ?", (tenant,)).fetchone()
-    assert row is not None
-    packed = published.definition.SerializeToString(deterministic=True)
-    values = (tenant, row[0] + 1, published.name, published.version, packed)
-    session.execute("INSERT INTO sla_policy VALUES (?, ?, ?, ?, ?)", values)
-
-
-def _latest_policy(session: Session, tenant: str) -> tuple[str, int, e.PolicyDefinition] | None:
-    row = session.execute(
-        "SELECT name, version, definition FROM sla_policy WHERE tenant = ? ORDER BY number DESC LIMIT 1", (tenant,)
-    ).fetchone()
-    return None if row is None else (row[0], row[1], _definition(bytes(row[2])))
-
-
-def _pinned_policy(session: Session, tenant: str, state: ClockState) -> e.PolicyDefinition:
-    row = session.execute(
-        "SELECT definition FROM sla_policy WHERE tenant = ? AND name = ? AND version = ?",
-        (tenant, state.policy, state.policy_version),
-    ).fetchone()
-    assert row is not None
-    return _definition(bytes(row[0]))
-
-
-def _latest_calendar(session: Session, tenant: str, name: str) -> int:
-    row = session.execute(
-        "SELECT max(version) FROM sla_calendar WHERE tenant = ? AND name = ?", (tenant, name)
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-def _first_match(
-    definition: e.PolicyDefinition, target: int, matched: tuple[int, int, str, int]
-) -> e.TargetRule | None:
-    for rule in definition.rules:
-        wanted = (rule.kind, rule.priority, rule.entitlement, rule.product_stage)
-        if rule.target == target and all(not want or want == have for want, have in zip(wanted, matched, strict=True)):
-            return rule
-    return None
-
-
-@lru_cache(maxsize=256)
-def _definition(packed: bytes) -> e.PolicyDefinition:
-    return e.PolicyDefinition.FromString(packed)
-
-
-@lru_cache(maxsize=256)
-def _calendar(packed: bytes) -> Calendar:
-    return Calendar(e.CalendarDefinition.FromString(packed))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -58,7 +58,7 @@ class Client:
         """The status code, and the details by type."""
         with pytest.raises(grpc.RpcError) as caught:
             self.call(request, metadata)
-        status = rpc_status.from_call(caught.value)
+        status = rpc_status.from_call(cast(grpc.Call, caught.value))
         details = {}
         for packed in status.details if status else ():
             kind = getattr(error_details_pb2, packed.TypeName().rpartition(".")[2])
@@ -258,7 +258,9 @@ def test_another_company_finds_nothing(client: Client) -> None:
 def test_an_absurd_id_gets_one_clear_error(client: Client, size: int) -> None:
     for request in (
         m.ResolveRequest(request_id="r", case_id="x" * size, reason="done"),
-        customer.GiveConsentRequest(request_id="r", customer_id="x" * size, purpose=1),
+        customer.GiveConsentRequest(
+            request_id="r", customer_id="x" * size, purpose=customer_events.CONSENT_PURPOSE_SAFETY
+        ),
     ):
         code, _ = client.refused(request)
         assert code in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT)

@@ -107,9 +107,10 @@ def labelled(jar: str, version: int, label: str = "plums", customer: UUID | None
     return entry(jar, version, PolicyDeployed(name=label), customer)
 
 
-def entry(jar: str, version: int, body: Message, customer: UUID | None = None) -> Entry:
-    stamp = Stamp("main", "user:ana", micros(NOW), correlation_id=jar)
-    event = DomainEvent(jar_id(jar), version, body, stamp, str(customer or ""))
+def entry(jar: str | UUID, version: int, body: Message, customer: UUID | None = None) -> Entry:
+    stamp = Stamp("main", "user:ana", micros(NOW), correlation_id=str(jar))
+    stream = jar if isinstance(jar, UUID) else jar_id(jar)
+    event = DomainEvent(stream, version, body, stamp, str(customer or ""))
     return ProtobufMapper().to_stored_event(event)
 
 
