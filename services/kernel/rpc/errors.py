@@ -23,7 +23,7 @@ def abort(context: grpc.ServicerContext, error: Exception) -> None:
             trace = trace.tb_next
         where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
         _log.error("%s at %s", type(error).__name__, where)
-        context.abort(grpc.StatusCode.INTERNAL, "an error of ours; it was logged, nothing was changed by this call")
+        context.abort(grpc.StatusCode.INTERNAL, "an error of ours; it was logged. Sent again, the same request id is done once at most")
         return
     context.abort_with_status(rpc_status.to_status(_status(error)))
 
