@@ -21,7 +21,7 @@ from services.kernel.log.port import Answer, Request
 from services.kernel.log.recorder import LogRecorder
 from services.kernel.privacy import KeyStore
 from services.kernel.telemetry import current_traceparent, span
-from services.kernel.validation import check_text
+from services.kernel.validation import check_text, check_uuid
 
 ATTEMPTS = 3
 REQUESTS = uuid5(NAMESPACE_URL, "kept:request")
@@ -106,11 +106,8 @@ class Application(LibraryApplication[UUID]):
         return self._exactly_once(command, attempt)
 
     def load(self, kind: type[A], id: str, *, tenant: str) -> A:  # noqa: A002
-        """Raises <noun>-not-found; another tenant's is not found either."""
-        try:
-            stream = UUID(id)
-        except ValueError:
-            raise kind.not_found(id) from None
+        """Raises <noun>-not-found, also for another tenant's; and invalid-argument for what is no id."""
+        stream = check_uuid(f"{kind.noun}_id", id)
         aggregate = None
         with suppress(AggregateNotFoundError):
             aggregate = self.repository.get(stream, projector_func=kind.projector())
@@ -134,7 +131,7 @@ class Application(LibraryApplication[UUID]):
 
     def require_stream(self, noun: str, id: str, born_by: type[Message], command: Command) -> None:  # noqa: A002
         """Raises <noun>-not-found unless such a stream of another service is in this tenant's log (I1: all may read)."""
-        events = self._log_recorder.log.stream(UUID(id), upto=1)
+        events = self._log_recorder.log.stream(check_uuid(f"{noun}_id", id), upto=1)
         if not events or events[0][1] != full_name(born_by) or _tenant(events[0][2]) != command.stamp.tenant:
             raise NotFound(f"{noun}-not-found", f"there is no {noun} {id}", **{noun: id})
 

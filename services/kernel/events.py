@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import kept
@@ -41,19 +42,17 @@ class DomainEvent:
     customer_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class LogEvent:
-    """A recorded event, opened as far as a follower needs: its place, its Record, and its own message."""
+class LogEvent(NamedTuple):
+    """A recorded event, opened as far as a follower needs: its place, its Record, and its own message.
+
+    `recorded_at` and `occurred_at` in microseconds since 1970 UTC.
+    """
 
     position: int
     recorded_at: int
+    occurred_at: int
     record: Record
     body: Message
-
-    @property
-    def occurred_at(self) -> int:
-        """Microseconds since 1970 UTC."""
-        return micros_of(self.record.occurred_at)
 
 
 @cache
@@ -85,7 +84,13 @@ def event_id(stream: UUID, version: int) -> str:
 
 def log_event(recorded: Recorded) -> LogEvent:
     record = Record.FromString(recorded.record)
-    return LogEvent(recorded.position, recorded.recorded_at, record, parse_event(record.type, record.data))
+    return opened_event(recorded, record)
+
+
+def opened_event(recorded: Recorded, record: Record) -> LogEvent:
+    """The event of a Record that is parsed already. Raises KeyError for a type that only a newer Kept knows."""
+    body = parse_event(record.type, record.data)
+    return LogEvent(recorded.position, recorded.recorded_at, micros_of(record.occurred_at), record, body)
 
 
 class ProtobufMapper(Mapper[UUID]):

@@ -4,6 +4,7 @@ Pure but for the rows it is kept in. Moments are whole microseconds since 1970 U
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
 from typing import Self
 from uuid import UUID
@@ -19,8 +20,8 @@ CLOCKS = Table(
     "sla_clock",
     {
         "clock_id": "uuid", "case_id": "uuid", "target": "int", "policy": "text", "policy_version": "int",
-        "calendar_version": "int", "rule": "bytes", "used_s": "int", "running_since": "int", "due_at": "int",
-        "warned": "int", "outcome": "int", "next_at": "int", "cause_id": "text",
+        "calendar_version": "int", "rule": "bytes", "used_s": "int", "running_since": "int", "stood_since": "int",
+        "due_at": "int", "warned": "int", "outcome": "int", "next_at": "int", "cause_id": "text",
     },
     key=("clock_id",),
     indexes=(("case_id", "target"), ("next_at", "clock_id")),
@@ -29,7 +30,8 @@ CLOCKS = Table(
 
 @dataclass(slots=True)
 class ClockState:
-    """One row of sla_clock. `running_since` is None while the clock stands; `next_at` None when nothing falls due."""
+    """One row of sla_clock. `running_since` is None while the clock stands, `stood_since` until it first stood; `next_at`
+    is None when nothing falls due."""
 
     clock_id: UUID
     case_id: UUID
@@ -40,6 +42,7 @@ class ClockState:
     rule: bytes
     used_s: int
     running_since: int | None
+    stood_since: int | None
     due_at: int
     warned: int
     outcome: int
@@ -54,7 +57,7 @@ class ClockState:
 
     @property
     def target_rule(self) -> e.TargetRule:
-        return e.TargetRule.FromString(self.rule)
+        return _rule(self.rule)
 
     def pins(self) -> e.Pins:
         return e.Pins(
@@ -71,14 +74,17 @@ class ClockState:
         return self.used_s + calendar.between(moment(self.running_since), moment(at))
 
     def run(self, calendar: Calendar, at: int) -> None:
-        """Starts or goes on at `at`; the deadline follows from what is left."""
+        """Starts or goes on at `at`, but not before it last stood: no time is counted twice. The deadline follows from
+        what is left."""
         rule = self.target_rule
-        self.running_since = at
-        self.due_at = _reach(calendar, at, rule.budget_s - self.used_s, rule.boundary)
+        self.running_since = at if self.stood_since is None else max(at, self.stood_since)
+        self.due_at = _reach(calendar, self.running_since, rule.budget_s - self.used_s, rule.boundary)
         self.plan(calendar)
 
     def stand(self, calendar: Calendar, at: int) -> None:
-        self.used_s = self.used_at(calendar, at)
+        if self.running_since is not None:
+            self.used_s = self.used_at(calendar, at)
+            self.stood_since = max(at, self.running_since)
         self.running_since = None
         self.next_at = None
 
@@ -104,6 +110,12 @@ class ClockState:
     def update(self, session: Session) -> None:
         values = _values(self)
         session.execute(_UPDATE, (*values[2:], self.clock_id))
+
+
+@lru_cache(maxsize=1024)
+def _rule(packed: bytes) -> e.TargetRule:
+    """Parsed once for all clocks that go by it; not to be changed."""
+    return e.TargetRule.FromString(packed)
 
 
 def _reach(calendar: Calendar, start: int, seconds: int, boundary: e.Boundary.ValueType) -> int:

@@ -78,6 +78,7 @@ class Clock(Aggregate):
 
     def __init__(self, id: UUID) -> None:  # noqa: A002
         super().__init__(id)
+        self.pins = e.Pins()
         self.due_at = Timestamp()
         self.budget_s = 0
         self.outcome: e.Outcome.ValueType = e.OUTCOME_UNSPECIFIED
@@ -88,7 +89,7 @@ class Clock(Aggregate):
 
     def replan(self, *, pins: e.Pins, budget_s: int, used_s: int, due_at: datetime) -> None:
         due = timestamp(due_at)
-        if due != self.due_at or budget_s != self.budget_s or self.outcome:
+        if due != self.due_at or budget_s != self.budget_s or pins != self.pins or self.outcome:
             self.record(e.ClockReplanned(pins=pins, budget_s=budget_s, used_s=used_s, due_at=due))
 
     def warn(self, *, percent: int, at: int) -> None:
@@ -108,9 +109,9 @@ class Clock(Aggregate):
     def evolve(self, event: Message) -> None:
         match event:
             case e.ClockArmed():
-                self.due_at, self.budget_s = event.due_at, event.budget_s
+                self.pins, self.due_at, self.budget_s = event.pins, event.due_at, event.budget_s
             case e.ClockReplanned():
-                self.due_at, self.budget_s = event.due_at, event.budget_s
+                self.pins, self.due_at, self.budget_s = event.pins, event.due_at, event.budget_s
                 self.outcome = e.OUTCOME_UNSPECIFIED
             case e.VerdictReached() | e.VerdictCorrected():
                 self.outcome = event.outcome

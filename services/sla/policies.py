@@ -77,7 +77,9 @@ class SlaPolicy(Policy):
                 self._open(work, event, body)
                 return
         case_id = uuid_of(event.record.stream)
-        clocks = [_Running(self, work, event, state) for state in clocks_of(work.session, case_id)]
+        states = clocks_of(work.session, case_id)
+        self._catch_up(work, states, at)
+        clocks = [_Running(self, work, event, state) for state in states]
         match body:
             case case.CaseAcknowledged():
                 _each(clocks, OWN, lambda clock: clock.stop(at))
@@ -102,10 +104,18 @@ class SlaPolicy(Policy):
     def due(self, work: Work, now: int) -> None:
         while due := due_clocks(work.session, now, DUE_AT_ONCE):
             for state in due:
-                tenant, _, correlation_id, *_ = _facts(work.session, state.case_id)
-                assert state.next_at is not None
-                stamp = Stamp(tenant, self.actor, state.next_at, correlation_id, causation_id=state.cause_id)
-                _fire(work, stamp, state, self.calendar(work.session, tenant, state))
+                self._fire(work, state)
+
+    def _catch_up(self, work: Work, states: list[ClockState], at: int) -> None:
+        """What fell due before the event was true comes before it, however late the two are read."""
+        while late := [(state.next_at, state.target) for state in states if state.next_at and state.next_at < at]:
+            self._fire(work, next(state for state in states if (state.next_at, state.target) == min(late)))
+
+    def _fire(self, work: Work, state: ClockState) -> None:
+        tenant, _, correlation_id, *_ = _facts(work.session, state.case_id)
+        assert state.next_at is not None
+        stamp = Stamp(tenant, self.actor, state.next_at, correlation_id, causation_id=state.cause_id)
+        _fire(work, stamp, state, self.calendar(work.session, tenant, state))
 
     def next_due(self, session: Session) -> int | None:
         row = session.execute("SELECT min(next_at) FROM sla_clock").fetchone()
@@ -140,6 +150,7 @@ class SlaPolicy(Policy):
             rule=rule.SerializeToString(deterministic=True),
             used_s=0,
             running_since=None,
+            stood_since=None,
             due_at=0,
             warned=0,
             outcome=e.OUTCOME_UNSPECIFIED,
@@ -194,13 +205,11 @@ class _Running:
         self._calendar = policy.calendar(work.session, self._tenant, state)
 
     def stop(self, at: int) -> None:
-        """Kept, when in time; late news of a stop in time corrects a broken verdict."""
+        """Kept, since a missed deadline has fired by now; late news of a stop in time corrects a broken verdict."""
         state = self.state
         if state.outcome == e.OUTCOME_UNSPECIFIED:
-            in_time = state.running_since is None or at <= state.due_at
-            outcome = e.OUTCOME_KEPT if in_time else e.OUTCOME_BROKEN
             state.stand(self._calendar, at)
-            self._conclude(outcome, at if in_time else state.due_at)
+            self._conclude(e.OUTCOME_KEPT, at)
         elif state.outcome == e.OUTCOME_BROKEN and state.running_since is not None:
             late = at > state.due_at
             state.stand(self._calendar, at)
@@ -253,14 +262,14 @@ class _Running:
         # Warnings that the used time has passed already, under the new budget, are not given late.
         state.warned = max((p for p in rule.warn_percents if rule.budget_s * p <= state.used_s * 100), default=0)
         self._calendar = self._policy.calendar(self._work.session, self._tenant, state)
-        if running:
-            self._rerun(at)
-        else:
-            self._save()
+        self._rerun(at, standing=not running and state.used_s <= rule.budget_s)
 
-    def _rerun(self, at: int) -> None:
+    def _rerun(self, at: int, *, standing: bool = False) -> None:
+        """Plans anew from `at`. A clock that goes on standing is due as if it went on now; one without budget breaks."""
         state = self.state
         state.run(self._calendar, at)
+        if standing:
+            state.running_since = state.next_at = None
         self._save()
         pins, budget_s, due_at = state.pins(), state.target_rule.budget_s, moment(state.due_at)
         self._decide(lambda clock: clock.replan(pins=pins, budget_s=budget_s, used_s=state.used_s, due_at=due_at))

@@ -107,7 +107,7 @@ def _clock(row: tuple[object, ...]) -> Clock:
         budget_s=budget_s,  # type: ignore[arg-type]
         due_at=timestamp_of(due_at),  # type: ignore[arg-type]
         outcome=outcome,  # type: ignore[arg-type]
-        warned_percents=[int(percent) for percent in str(warned).split()],
+        warned_percents=sorted({int(percent) for percent in str(warned).split()}),  # each plan warns anew
         corrected=bool(corrected),
     )
     if decided_at is not None:

@@ -1,6 +1,6 @@
 """A contract that import-linter lacks: what is not allowed by name is forbidden."""
 
-from typing import Any
+from typing import Any  # a field is declared as its parser, and holds what that gives
 
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, fields, output
@@ -9,8 +9,8 @@ from importlinter import Contract, ContractCheck, fields, output
 class MayImportOnly(Contract):
     """`modules` import, themselves, nothing but `allowed`; there `{service}` stands for the importer's own service."""
 
-    modules = fields.SetField(subfield=fields.ModuleExpressionField())
-    allowed = fields.SetField(subfield=fields.StringField())
+    modules: Any = fields.SetField(subfield=fields.ModuleExpressionField())
+    allowed: Any = fields.SetField(subfield=fields.StringField())
 
     def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
         strays = [

@@ -264,12 +264,20 @@ def test_eight_threads_on_one_jar_leave_each_others_changes(jars: Jars, log: Eve
 # What is not there
 
 
-@pytest.mark.parametrize("id", ["", "x", "00000000-0000-4000-8000-000000000000", "\0"])
-def test_a_jar_that_is_not_there_is_not_found(jars: Jars, log: EventLog, id: str) -> None:  # noqa: A002
+def test_a_jar_that_is_not_there_is_not_found(jars: Jars, log: EventLog) -> None:
     with pytest.raises(NotFound) as caught:
-        jars.label(CALLER, asked("label", id=id, label="pears"))
+        jars.label(CALLER, asked("label", id="00000000-0000-4000-8000-000000000000", label="pears"))
 
     assert caught.value.slug == "jar-not-found"
+    assert log.position() == 0
+
+
+@pytest.mark.parametrize("id", ["", "x", "\0"])
+def test_what_is_no_id_is_invalid_and_not_echoed(jars: Jars, log: EventLog, id: str) -> None:  # noqa: A002
+    with pytest.raises(Invalid) as caught:
+        jars.label(CALLER, asked("label", id=id, label="pears"))
+
+    assert caught.value.field == "jar_id"
     assert log.position() == 0
 
 

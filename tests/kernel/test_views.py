@@ -8,9 +8,8 @@ import pytest
 from services.kernel import views as views_module
 from services.kernel.errors import Misconfigured, Unavailable
 from services.kernel.house import House
-from services.kernel.log.bell import Bell, Listener
 from services.kernel.views import ViewFollower, ViewReader
-from tests.kernel.toys import drain, given, jar_views, labelled
+from tests.kernel.toys import WatchedBell, drain, given, jar_views, labelled
 
 VIEWS = jar_views()
 
@@ -55,7 +54,7 @@ def test_a_reader_is_woken_when_the_view_gets_there(
     """By the views' own bell."""
     monkeypatch.setattr(views_module, "WAIT_WITHIN", timedelta(hours=1))
     given(house.log, labelled("a", 1))
-    bell = reader.bell = WatchedBell(house)
+    bell = reader.bell = WatchedBell(house.view_bell)
     counted: list[int] = []
     thread = threading.Thread(target=lambda: counted.append(count(reader, after_position=1)))
 
@@ -85,7 +84,7 @@ def test_only_few_wait_at_once(
 ) -> None:
     monkeypatch.setattr(views_module, "WAIT_WITHIN", timedelta(hours=1))
     given(house.log, labelled("a", 1))
-    bell = reader.bell = WatchedBell(house)
+    bell = reader.bell = WatchedBell(house.view_bell)
     counted: list[int] = []
     threads = [
         threading.Thread(target=lambda: counted.append(count(reader, after_position=1)))
@@ -139,37 +138,3 @@ def test_views_of_a_newer_kept_are_refused(house: House) -> None:
         VIEWS.require(house.views_database("jars"))
     with pytest.raises(Misconfigured, match="newer"):
         VIEWS.migrate(house.views_database("jars"))
-
-
-class WatchedBell(Bell):
-    """The views' bell; tells when a waiter listens, and whether it was rung. Waits as long as a test may last."""
-
-    def __init__(self, house: House) -> None:
-        super().__init__()
-        self._bell = house.view_bell
-        self.listening = threading.Semaphore(0)
-        self.rung: list[bool] = []
-
-    def ring(self) -> None:
-        self._bell.ring()
-
-    def listen(self) -> Listener:
-        return WatchedEar(self, self._bell.listen())
-
-
-class WatchedEar(Listener):
-    def __init__(self, bell: WatchedBell, ear: Listener) -> None:
-        self._bell = bell
-        self._ear = ear
-
-    def wait(self, timeout_s: float) -> bool:
-        self._bell.listening.release()
-        rung = self._ear.wait(60.0)
-        self._bell.rung.append(rung)
-        return rung
-
-    def poke(self) -> None:
-        self._ear.poke()
-
-    def close(self) -> None:
-        self._ear.close()

@@ -3,6 +3,7 @@
 A Jar is labelled (PolicyDeployed), and closed for good (HistoryStarted).
 """
 
+import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +22,7 @@ from services.kernel.database import Session, as_uuid
 from services.kernel.errors import Refused
 from services.kernel.events import DomainEvent, LogEvent, ProtobufMapper, Stamp, full_name, log_event
 from services.kernel.follower import Follower
+from services.kernel.log.bell import Bell, Listener
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Entry, Request, Save
 from services.kernel.log.positions import Positions
@@ -275,3 +277,40 @@ def parked(follower: Follower) -> list[tuple[int, str]]:
     """(position, key) of what it has parked, oldest first."""
     with follower.database.read() as session:
         return [(one.position, one.key) for one in Positions(session).parked(follower.name)]
+
+
+# Waiting, seen from outside
+
+
+class WatchedBell(Bell):
+    """Another bell; tells when a waiter listens, and whether it was rung. Waits as long as a test may last."""
+
+    def __init__(self, bell: Bell) -> None:
+        super().__init__()
+        self._bell = bell
+        self.listening = threading.Semaphore(0)
+        self.rung: list[bool] = []
+
+    def ring(self) -> None:
+        self._bell.ring()
+
+    def listen(self) -> Listener:
+        return WatchedEar(self, self._bell.listen())
+
+
+class WatchedEar(Listener):
+    def __init__(self, bell: WatchedBell, ear: Listener) -> None:
+        self._bell = bell
+        self._ear = ear
+
+    def wait(self, timeout_s: float) -> bool:
+        self._bell.listening.release()
+        rung = self._ear.wait(60.0)
+        self._bell.rung.append(rung)
+        return rung
+
+    def poke(self) -> None:
+        self._ear.poke()
+
+    def close(self) -> None:
+        self._ear.close()

@@ -1,6 +1,7 @@
 """What goes into the log and what comes out of it."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
@@ -15,8 +16,7 @@ class Entry(StoredEvent):
     customer_id: UUID | None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """An event of the log. `recorded_at` in microseconds since 1970 UTC; `record` the stored bytes."""
 
     position: int

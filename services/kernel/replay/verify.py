@@ -10,7 +10,7 @@ from pathlib import Path
 from kept.common.v1.record_pb2 import Record
 
 from services.kernel.database import Session, SQLite
-from services.kernel.events import LogEvent, event_classes
+from services.kernel.events import LogEvent, event_classes, opened_event
 from services.kernel.house import House
 from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Positions
@@ -65,8 +65,7 @@ def verify(
                         continue
                     sandbox.compare_decision(sessions, recorded, record)
                     if record.type in sandbox.reads:
-                        body = event_classes()[record.type].FromString(record.data)
-                        sandbox.read(sessions, LogEvent(recorded.position, recorded.recorded_at, record, body))
+                        sandbox.read(sessions, opened_event(recorded, record))
             progress(chain.position, total)
         chain.finish(log)
         verdict = Verdict(findings, events=chain.edge.size, root=chain.edge.root().hex())

@@ -11,6 +11,7 @@ from grpc_status import rpc_status
 from services.kernel.errors import Invalid, KeptError, Unavailable
 
 DOMAIN = "kept"
+LONGEST_TEXT = 300
 _log = logging.getLogger(__name__)
 
 
@@ -23,13 +24,15 @@ def abort(context: grpc.ServicerContext, error: Exception) -> None:
             trace = trace.tb_next
         where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
         _log.error("%s at %s", type(error).__name__, where)
-        context.abort(grpc.StatusCode.INTERNAL, "an error of ours; it was logged. Sent again, the same request id is done once at most")
+        message = "an error of ours; it was logged. Sent again, the same request id is done once at most"
+        context.abort(grpc.StatusCode.INTERNAL, message)
         return
     context.abort_with_status(rpc_status.to_status(_status(error)))
 
 
 def _status(error: KeptError) -> status_pb2.Status:
-    details = [error_details_pb2.ErrorInfo(reason=error.slug, domain=DOMAIN, metadata=error.facts)]
+    facts = {name: _short(value) for name, value in error.facts.items()}
+    details = [error_details_pb2.ErrorInfo(reason=error.slug, domain=DOMAIN, metadata=facts)]
     packed = [_packed(detail) for detail in details]
     if isinstance(error, Invalid):
         violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=error.description)
@@ -38,7 +41,12 @@ def _status(error: KeptError) -> status_pb2.Status:
         delay = Duration()
         delay.FromMilliseconds(int(error.retry_after_s * 1000))
         packed.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=code_pb2.Code.Value(error.status), message=str(error), details=packed)
+    return status_pb2.Status(code=code_pb2.Code.Value(error.status), message=_short(str(error)), details=packed)
+
+
+def _short(text: str) -> str:
+    """An error travels in trailers, which have little room; what it repeats of a request may be of any length."""
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
 def _packed(
