@@ -85,7 +85,7 @@ def sqlite_house(sqlite_cell: Cell) -> Iterator[House]:
 
 
 def _cell(address: str) -> Iterator[Cell]:
-    folder = Path(tempfile.mkdtemp(prefix="kept-"))  # short: the path of a socket has room for 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="kept-", dir=_quick()))  # short: a socket's path has room for 107 bytes
     name = f"t{uuid4().hex[:12]}"
     settings = Settings(folder, name, address, development=True, otlp_endpoint=None, master_key=folder / "master.key")
     try:
@@ -129,3 +129,8 @@ def _server_of_our_own() -> tuple[str, Callable[[], object]]:
         admin.execute("ALTER SYSTEM SET fsync = off")
         admin.execute("SELECT pg_reload_conf()")
     return address, server.cleanup
+
+
+def _quick() -> str | None:
+    """Memory where there is some: what a power cut takes is not tested here, and many small syncs are slow."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

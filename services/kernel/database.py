@@ -219,6 +219,17 @@ class SQLite(Database):
         return _unavailable(error, str(self.path)) if isinstance(error, sqlite3.Error) else error
 
 
+class ScratchSQLite(SQLite):
+    """A file for one process that is thrown away afterwards: no journal, no sync. An error leaves it useless."""
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, cached_statements=512)
+        connection.execute("pragma journal_mode=off")
+        connection.execute("pragma synchronous=off")
+        connection.execute("pragma cache_size=-131072")
+        return connection
+
+
 def _unavailable(error: sqlite3.Error, where: str) -> Exception:
     match _code(error):
         case sqlite3.SQLITE_FULL:

@@ -1,56 +1,38 @@
 """The house's conventions that no linter knows: its layout, the size of its files, and the shape of its RPCs."""
 
 import re
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
-import pytest
-from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor import Descriptor, MethodDescriptor
 
 from services.cli.table import NAMES
 
 ROOT = Path(__file__).resolve().parents[2]
 LAYOUT = (
-    "README.md Makefile pyproject.toml requirements.lock buf.yaml .importlinter .ci/run protos/kept protos/gen/kept "
-    "services/kernel services/cli gateway k8s loadtests tests/architecture tests/journeys tests/kernel"
-).split()
+    (".ci/run", ".importlinter", "Makefile", "README.md", "buf.yaml", "pyproject.toml", "requirements.lock")
+    + ("gateway", "k8s", "loadtests", "protos/gen/kept", "protos/kept", "services/cli", "services/kernel")
+    + ("tests/architecture", "tests/journeys", "tests/kernel")
+)
 SERVICE_FILES = ("domain", "application", "views", "servicer", "api", "worker")
 LONGEST = 400  # lines; a typical file has half of that
 
-PROTOS = sorted((ROOT / "protos/kept").glob("*/v1/service.proto"))
 RPC = re.compile(r"(?m)((?:^ *//.*\n)*)^ *rpc (\w+)\(")
 RECORDS = re.compile(r"\bRecords ([A-Z]\w+)")
-
-
-def methods() -> Iterator[tuple[str, MethodDescriptor]]:
-    """Every RPC, with its comment."""
-    for path in PROTOS:
-        package = f"kept.{path.parts[-3]}.v1"
-        comments = {name: comment for comment, name in RPC.findall(path.read_text(encoding="utf-8"))}
-        for service in import_module(f"{package}.service_pb2").DESCRIPTOR.services_by_name.values():
-            for method in service.methods:
-                yield comments[method.name], method
-
-
-METHODS = [pytest.param(comment, method, id=method.full_name) for comment, method in methods()]
-CHANGES = [one for one in METHODS if "request_id" in one.values[1].input_type.fields_by_name]
+PAGING = ("page_size", "page_token", "next_page_token")
 
 
 def test_everything_is_in_its_place() -> None:
     assert [name for name in LAYOUT if not (ROOT / name).exists()] == []
 
 
-def test_every_service_has_the_same_files_and_is_in_the_process_table() -> None:
-    folders = sorted(path.name for path in (ROOT / "services").iterdir() if (path / "api.py").exists())
+def test_every_service_is_in_the_process_table_and_has_the_same_files() -> None:
+    folders = {path.parent.name for path in (ROOT / "services").glob("*/domain.py")}
+    files = [f"services/{name}/{file}.py" for name in NAMES for file in SERVICE_FILES]
+    protos = [f"protos/kept/{name}/v1/{file}.proto" for name in NAMES for file in ("events", "service")]
 
-    assert folders == sorted({*NAMES, "cli"})
-    assert [f"{name}/{file}" for name in NAMES for file in SERVICE_FILES if not source(name, file).exists()] == []
-    assert [name for name in NAMES if not (ROOT / "protos/kept" / name / "v1/events.proto").exists()] == []
-
-
-def source(name: str, file: str) -> Path:
-    return ROOT / "services" / name / f"{file}.py"
+    assert folders == set(NAMES)
+    assert [name for name in files + protos if not (ROOT / name).exists()] == []
 
 
 def test_no_file_is_too_long() -> None:
@@ -59,62 +41,73 @@ def test_no_file_is_too_long() -> None:
     assert {str(path.relative_to(ROOT)): lines for path, lines in lengths.items() if lines > LONGEST} == {}
 
 
-@pytest.mark.parametrize(("comment", "method"), METHODS)
-def test_an_rpc_says_what_it_does(comment: str, method: MethodDescriptor) -> None:
-    assert comment.strip(), f"{method.full_name} has no comment: say its effect, the event it records, its errors"
+def test_every_rpc_says_what_it_does() -> None:
+    assert len(RPCS) > 30
+    assert [method.full_name for method, comment in RPCS if not comment.strip()] == []
 
 
-@pytest.mark.parametrize(("comment", "method"), CHANGES)
-def test_a_change_names_the_events_that_it_records(comment: str, method: MethodDescriptor) -> None:
-    events = import_module(method.input_type.file.package + ".events_pb2").DESCRIPTOR.message_types_by_name
-    named = RECORDS.findall(comment)
-
-    assert named
-    assert set(named) <= set(events)
+def test_every_change_names_the_events_that_it_records() -> None:
+    assert {method.full_name: found for method, comment in CHANGES if (found := unknown_events(method, comment))} == {}
 
 
-@pytest.mark.parametrize(("comment", "method"), CHANGES)
-def test_a_change_takes_a_request_id_first_and_gives_back_only_a_receipt(
-    comment: str, method: MethodDescriptor
-) -> None:
-    assert method.input_type.fields_by_name["request_id"].number == 1
-    assert [(field.name, field.message_type.full_name) for field in method.output_type.fields] == [
-        ("receipt", "kept.common.v1.Receipt")
-    ]
+def test_a_change_takes_a_request_id_first_and_gives_back_nothing_but_a_receipt() -> None:
+    for method, _ in CHANGES:
+        assert method.input_type.fields_by_name["request_id"].number == 1, method.full_name
+        (field,) = method.output_type.fields
+        assert isinstance(field.message_type, Descriptor), method.full_name
+        assert field.message_type.full_name == "kept.common.v1.Receipt", method.full_name
 
 
-@pytest.mark.parametrize(("comment", "method"), METHODS)
-def test_an_rpc_that_gives_a_receipt_takes_a_request_id(comment: str, method: MethodDescriptor) -> None:
-    changes = "receipt" in method.output_type.fields_by_name
+def test_a_read_gives_no_receipt() -> None:
+    reads = [method for method, comment in RPCS if (method, comment) not in CHANGES]
 
-    assert changes == ("request_id" in method.input_type.fields_by_name)
+    assert [method.full_name for method in reads if "receipt" in method.output_type.fields_by_name] == []
 
 
-@pytest.mark.parametrize(("comment", "method"), METHODS)
-def test_a_list_is_read_in_pages_or_says_its_bound(comment: str, method: MethodDescriptor) -> None:
-    if method.name.startswith("List") and "at most" not in comment and "page_size" in method.input_type.fields_by_name:
-        assert "page_token" in method.input_type.fields_by_name
-        assert "next_page_token" in method.output_type.fields_by_name
+def test_paging_is_the_same_everywhere() -> None:
+    for method, _ in RPCS:
+        fields = {*method.input_type.fields_by_name, *method.output_type.fields_by_name}
+        assert len(fields.intersection(PAGING)) in (0, len(PAGING)), method.full_name
 
 
 def test_tests_wait_for_what_happens_and_never_sleep() -> None:
-    sleeping = re.compile(r"\btime\.sleep\(|from time import .*\bsleep\b".replace("time", "[t]ime"))
-
-    assert found(sleeping, "tests") == []
+    assert occurrences(r"\btime\.sleep\(|from time import .*\bsleep\b", "tests") == []
 
 
 def test_a_silenced_warning_is_named() -> None:
-    assert found(re.compile(r"#\s*noqa(?!: [A-Z]+[0-9])|#\s*type:\s*ignore(?!\[)".replace("#", "[#]")), "") == []
+    houses = ("services", "gateway", "tests", "loadtests")
+
+    assert occurrences(r"#\s*noqa(?!: [A-Z]+[0-9])|#\s*type:\s*ignore(?!\[)", *houses) == []
 
 
-def found(pattern: re.Pattern[str], folder: str) -> list[str]:
-    """Where it occurs in our Python, as file:line."""
-    houses = [folder] if folder else ["services", "gateway", "tests", "loadtests", "protos"]
+def unknown_events(method: MethodDescriptor, comment: str) -> list[str]:
+    package = method.input_type.file.package
+    events = import_module(f"{package}.events_pb2").DESCRIPTOR.message_types_by_name
+    named = RECORDS.findall(comment)
+    return [name for name in named if name not in events] if named else ["names none"]
+
+
+def occurrences(pattern: str, *folders: str) -> list[str]:
+    """Where it is found, as file:line."""
     return [
         f"{path.relative_to(ROOT)}:{number}"
-        for house in houses
-        for path in sorted((ROOT / house).rglob("*.py"))
-        if "gen" not in path.relative_to(ROOT).parts
+        for folder in folders
+        for path in sorted((ROOT / folder).rglob("*.py"))
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-        if pattern.search(line)
+        if re.search(pattern, line)
     ]
+
+
+def _rpcs() -> list[tuple[MethodDescriptor, str]]:
+    """Every RPC with its comment."""
+    found = []
+    for path in sorted((ROOT / "protos/kept").glob("*/v1/service.proto")):
+        comments = {name: comment for comment, name in RPC.findall(path.read_text(encoding="utf-8"))}
+        module = import_module(f"kept.{path.parts[-3]}.v1.service_pb2")
+        for service in module.DESCRIPTOR.services_by_name.values():
+            found += [(method, comments[method.name]) for method in service.methods]
+    return found
+
+
+RPCS = _rpcs()
+CHANGES = [(method, comment) for method, comment in RPCS if "request_id" in method.input_type.fields_by_name]

@@ -150,6 +150,11 @@ def test_what_is_so_already_is_not_recorded_again(said: Message, command: Comman
     given(Case, OPENED, said).when(command).then_nothing()
 
 
+def test_what_was_said_at_the_opening_is_not_recorded_again() -> None:
+    given(Case, OPENED).when(lambda case: case.prioritize(priority=e.PRIORITY_HIGH, reason="as said")).then_nothing()
+    given(Case, OPENED).when(lambda case: case.classify(BROKEN_ROUTER)).then_nothing()
+
+
 @pytest.mark.parametrize(
     ("before", "again"),
     [

@@ -306,6 +306,12 @@ def test_a_calendar_that_never_closes_counts_elapsed_time(start: datetime, budge
         assert hours.between(start, start + timedelta(seconds=budget)) == budget
 
 
+def test_nights_close_a_calendar_that_opens_on_every_day() -> None:
+    hours = calendar(weekdays=dict.fromkeys(EVERY_DAY, OFFICE))
+
+    assert hours.add(utc("2024-01-20T16:00"), 2 * HOUR) == utc("2024-01-21T10:00")
+
+
 def test_a_holiday_closes_even_a_calendar_that_is_open_on_every_day() -> None:
     hours = calendar("Asia/Shanghai", dict.fromkeys(EVERY_DAY, ALL_DAY), {"--01-01": ()})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kept.common.v1.record_pb2 import Record
 
-from services.kernel.database import Session, SQLite
+from services.kernel.database import ScratchSQLite, Session
 from services.kernel.events import LogEvent, event_classes, opened_event
 from services.kernel.house import House
 from services.kernel.log.port import Recorded
@@ -91,7 +91,7 @@ def _one(session: Session, sql: str) -> int:
 @dataclass
 class _View:
     views: ViewSet
-    database: SQLite
+    database: ScratchSQLite
     upto: int
     parked: set[int]
 
@@ -110,14 +110,14 @@ class _Sandbox:
         self._findings = findings
         self._views = []
         for views, live in live_views:
-            database = SQLite(folder / f"{views.name}.db", durable=False)
+            database = ScratchSQLite(folder / f"{views.name}.db")
             views.migrate(database)
             name = f"{views.name}-views"
             parked = {one.position for one in Positions(live).parked(name)}
             self._views.append(_View(views, database, Positions(live).get(name), parked))
         self._policies = []
         for policy in policies:
-            database = SQLite(folder / f"policy-{policy.name}.db", durable=False)
+            database = ScratchSQLite(folder / f"policy-{policy.name}.db")
             migrate(
                 database, policy.name, [[sql for table in policy.tables for sql in table.statements(database.dialect)]]
             )
