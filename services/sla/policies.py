@@ -89,12 +89,13 @@ class SlaPolicy(Policy):
                 _each(clocks, RESOLVE, lambda clock: clock.wait(at, body.waiting_for))
             case case.CaseResumed():
                 _each(clocks, OWN, lambda clock: clock.stop(at))
-                _each(clocks, RESOLVE, lambda clock: clock.go_on(at))
+                _each(clocks, RESOLVE, lambda clock: clock.wait(at, case.WAITING_FOR_UNSPECIFIED))
             case case.CaseResolved():
                 _each(clocks, OWN, lambda clock: clock.stop(at))
                 _each(clocks, RESOLVE, lambda clock: clock.stop(at))
             case case.CaseReopened():
                 _each(clocks, RESOLVE, lambda clock: clock.reopen(at))
+                self._reconsider(work, event, case_id, clocks)
             case case.CaseCancelled() | case.CaseRejected():
                 for clock in clocks:
                     clock.release(at)
@@ -151,6 +152,7 @@ class SlaPolicy(Policy):
             used_s=0,
             running_since=None,
             stood_since=None,
+            waiting_for=case.WAITING_FOR_UNSPECIFIED,
             due_at=0,
             warned=0,
             outcome=e.OUTCOME_UNSPECIFIED,
@@ -171,7 +173,7 @@ class SlaPolicy(Policy):
         )
 
     def _reconsider(self, work: Work, event: LogEvent, case_id: UUID, clocks: list["_Running"]) -> None:
-        """Another priority or kind: other budgets, and what was used stays used."""
+        """Another priority or kind, maybe since the last verdict: other budgets, and what was used stays used."""
         body = event.body
         if isinstance(body, case.CasePrioritized):
             work.session.execute("UPDATE sla_case SET priority = ? WHERE case_id = ?", (body.priority, case_id))
@@ -219,23 +221,24 @@ class _Running:
             self._save()
 
     def wait(self, at: int, waiting_for: case.WaitingFor.ValueType) -> None:
-        if self.state.outcome != e.OUTCOME_UNSPECIFIED:
+        """Stands or runs, as its rule has it for a case that waits so; unspecified when it waits no longer."""
+        state = self.state
+        if state.outcome != e.OUTCOME_UNSPECIFIED:
             return
-        if waiting_for not in self.state.target_rule.pause_on:
-            self.go_on(at)
-        elif self.state.running_since is not None:
-            self.state.stand(self._calendar, at)
+        state.waiting_for = waiting_for
+        if state.pauses():
+            state.stand(self._calendar, at)
             self._save()
-
-    def go_on(self, at: int) -> None:
-        if self.state.outcome == e.OUTCOME_UNSPECIFIED and self.state.running_since is None:
+        elif state.running_since is None:
             self._rerun(at)
+        else:
+            self._save()
 
     def reopen(self, at: int) -> None:
         state = self.state
         restart = state.target_rule.on_reopen == e.ON_REOPEN_RESTART
-        if state.outcome == e.OUTCOME_KEPT or restart:
-            state.outcome = e.OUTCOME_UNSPECIFIED
+        if state.outcome == e.OUTCOME_KEPT or (state.outcome == e.OUTCOME_BROKEN and restart):
+            state.outcome, state.waiting_for = e.OUTCOME_UNSPECIFIED, case.WAITING_FOR_UNSPECIFIED
             if restart:
                 state.used_s, state.warned = 0, 0
             self._rerun(at)
@@ -254,7 +257,6 @@ class _Running:
         packed = rule.SerializeToString(deterministic=True)
         if packed == state.rule:
             return
-        running = state.running_since is not None
         state.stand(self._calendar, at)
         if rule.calendar != state.target_rule.calendar:
             state.calendar_version = latest_calendar(self._work.session, self._tenant, rule.calendar)
@@ -262,13 +264,13 @@ class _Running:
         # Warnings that the used time has passed already, under the new budget, are not given late.
         state.warned = max((p for p in rule.warn_percents if rule.budget_s * p <= state.used_s * 100), default=0)
         self._calendar = self._policy.calendar(self._work.session, self._tenant, state)
-        self._rerun(at, standing=not running and state.used_s <= rule.budget_s)
+        self._rerun(at)
 
-    def _rerun(self, at: int, *, standing: bool = False) -> None:
-        """Plans anew from `at`. A clock that goes on standing is due as if it went on now; one without budget breaks."""
+    def _rerun(self, at: int) -> None:
+        """Plans anew from `at`. One that stands is due as if it ran; but with more than its budget used, it breaks now."""
         state = self.state
         state.run(self._calendar, at)
-        if standing:
+        if state.pauses() and state.used_s <= state.target_rule.budget_s:
             state.running_since = state.next_at = None
         self._save()
         pins, budget_s, due_at = state.pins(), state.target_rule.budget_s, moment(state.due_at)

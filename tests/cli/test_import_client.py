@@ -1,6 +1,7 @@
 """The client over real gRPC: who it says it is, what a refusal is, and what is tried again and for how long."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -169,3 +170,13 @@ def test_nobody_who_wants_to_stop_waits_for_the_cell() -> None:
 def test_a_connection_without_a_service_is_refused() -> None:
     with pytest.raises(CellError, match="no target for customer, case, sla"):
         Client(Connection({"cell": "unix:/nowhere"}))
+
+
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED"])
+def test_nobody_waits_for_a_cell_that_nobody_keeps_running(code: str) -> None:
+    with (
+        serving(answering(Failure(code, "draining"))) as connection,
+        Client(replace(connection, alive=lambda: False)) as calls,
+        pytest.raises(CellError, match="the cell has stopped; the same command starts it again"),
+    ):
+        calls.call("cell", "GetCell", cell.GetCellRequest())

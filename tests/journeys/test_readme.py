@@ -1,8 +1,8 @@
 """Every command of the README is run, section by section, and says what the README shows.
 
-In shown output `…` stands for anything, and numbers and digests may be others. A command that stays up is interrupted,
-as by Ctrl-C, once it has said the last line shown; the Python that follows it is run before. `make test` is left out: it
-is what runs this.
+In shown output `…` stands for anything, or for lines left out; numbers and digests may be others. A command that stays
+up is interrupted, as by Ctrl-C, once it has said the last line shown; the Python that follows it is run before that.
+`make test` is left out: it is what runs this.
 """
 
 import os
@@ -44,7 +44,7 @@ def steps_of(section: str) -> Iterator[Step]:
         else:
             for one in re.split(r"(?m)^\$ ", block)[1:]:
                 command, *shown = one.splitlines()
-                yield "run", command, shown
+                yield "run", command, [line for line in shown if line.strip(" …")]
 
 
 SECTIONS = {part.splitlines()[0]: list(steps_of(part)) for part in re.split(r"(?m)^## ", README)[1:]}
@@ -55,9 +55,10 @@ def folder() -> Iterator[Path]:
     """Where a newcomer stands after `make setup`. Its path is short, as those of sockets have to be."""
     path = Path(tempfile.mkdtemp(prefix="kept-"))
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
-        (path / name).symlink_to(ROOT / name)
+        shutil.copy(ROOT / name, path)
+        os.utime(path / name, (0, 0))  # older than the set-up, which so is not made again while others use it
     (path / ".venv").symlink_to(sys.prefix)
-    write_sample(path / REAL_LOG)
+    write_sample(path / REAL_LOG, incidents=20)
     yield path
     shutil.rmtree(path)
 
@@ -157,7 +158,10 @@ def staying(command: str, folder: Path, *, until: str) -> Iterator[list[str]]:
         yield lines_until(process, like(until))
         os.killpg(process.pid, signal.SIGINT)
         code = process.wait(DOWN_WITHIN_S)
-        assert code == 0 or command.startswith("make"), f"{command} exits with {code}"  # make tells of the interruption
+        if not command.startswith("make"):  # which tells of the interruption
+            assert code == 0, f"{command} exits with {code}:\n" + b"".join(process.stdout or ()).decode(
+                errors="replace"
+            )
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
@@ -180,7 +184,5 @@ def lines_until(process: "subprocess.Popen[bytes]", awaited: re.Pattern[str]) ->
 
 
 def environment() -> dict[str, str]:
-    """As in a newcomer's shell, where nothing is set; the set-up is not made again while others use it."""
-    ours = ("KEPT_", "MAKE", "MFLAGS")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return {**kept, "MAKEFLAGS": "--assume-old=.venv/.ready", "GRPC_VERBOSITY": "ERROR"}
+    """As in a newcomer's shell: nothing of ours is set, and no other `make` is around."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("KEPT_", "MAKE", "MFLAGS"))}

@@ -317,7 +317,8 @@ def test_a_log_without_tables_is_refused(cell: Cell) -> None:
         house.log.require()
 
 
-def test_a_log_of_a_newer_kept_is_refused(log: EventLog) -> None:
+def test_a_log_of_a_newer_kept_is_refused(own_house: House) -> None:
+    log = own_house.log
     with log.database.write() as session:
         session.execute("UPDATE schema_version SET version = 99 WHERE name = 'the event log'")
 

@@ -227,7 +227,7 @@ def test_a_wrapped_key_opens_only_for_its_own_subject(sqlite_house: House) -> No
         sqlite_house.keys.key_for_opening(BO, "contact")
 
 
-def test_a_missing_key_store_is_refused_and_not_made_again(house: House, cell: Cell) -> None:
+def test_a_missing_key_store_is_refused_and_not_made_again(own_house: House, cell: Cell) -> None:
     drop_keys(cell)
     again = cell.house()
 
@@ -248,12 +248,12 @@ def drop_keys(cell: Cell) -> None:
             path.unlink()
 
 
-def test_a_key_store_of_a_newer_kept_is_refused(house: House) -> None:
-    with house.database("keys").write() as session:
+def test_a_key_store_of_a_newer_kept_is_refused(own_house: House) -> None:
+    with own_house.database("keys").write() as session:
         session.execute("UPDATE schema_version SET version = 99")
 
     with pytest.raises(Misconfigured, match="newer"):
-        KeyStore(house.database("keys"), bytes(32)).require()
+        KeyStore(own_house.database("keys"), bytes(32)).require()
 
 
 def test_a_master_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from services.kernel import views as views_module
 from services.kernel.errors import Misconfigured, Unavailable
 from services.kernel.house import House
-from services.kernel.views import ViewFollower, ViewReader
+from services.kernel.views import ViewFollower, ViewReader, ViewSet
 from tests.kernel.toys import WatchedBell, drain, given, jar_views, labelled
 
 VIEWS = jar_views()
@@ -16,9 +16,13 @@ VIEWS = jar_views()
 
 @pytest.fixture
 def follower(house: House) -> ViewFollower:
+    return make(house, VIEWS)
+
+
+def make(house: House, views: ViewSet) -> ViewFollower:
     database = house.views_database("jars")
-    VIEWS.migrate(database)
-    made = ViewFollower(VIEWS, house.log, database, house.view_bell)
+    views.migrate(database)
+    made = ViewFollower(views, house.log, database, house.view_bell)
     made.register()
     return made
 
@@ -105,17 +109,16 @@ def test_only_few_wait_at_once(
     assert counted == [1, 1]
 
 
-def test_a_new_version_starts_afresh_and_reads_everything_again(house: House, follower: ViewFollower) -> None:
-    given(house.log, labelled("a", 1))
+def test_a_new_version_starts_afresh_and_reads_everything_again(own_house: House) -> None:
+    follower = make(own_house, VIEWS)
+    given(own_house.log, labelled("a", 1))
     drain(follower)
 
     newer = jar_views(version=3)
     with pytest.raises(Misconfigured, match="this Kept needs 3"):
         newer.require(follower.database)
-    newer.migrate(follower.database)
+    rebuilt = make(own_house, newer)
     newer.require(follower.database)
-    rebuilt = ViewFollower(newer, house.log, follower.database, house.view_bell)
-    rebuilt.register()
 
     assert rebuilt.position() == 0
     assert drain(rebuilt) == 1
@@ -123,18 +126,18 @@ def test_a_new_version_starts_afresh_and_reads_everything_again(house: House, fo
         assert session.execute("SELECT label FROM jar").fetchall() == [("plums",)]
 
 
-def test_a_new_cell_may_begin_with_a_later_version(house: House) -> None:
+def test_a_new_cell_may_begin_with_a_later_version(own_house: House) -> None:
     newest = jar_views(version=4)
 
-    newest.migrate(house.views_database("jars"))
+    newest.migrate(own_house.views_database("jars"))
 
-    newest.require(house.views_database("jars"))
+    newest.require(own_house.views_database("jars"))
 
 
-def test_views_of_a_newer_kept_are_refused(house: House) -> None:
-    jar_views(version=2).migrate(house.views_database("jars"))
+def test_views_of_a_newer_kept_are_refused(own_house: House) -> None:
+    jar_views(version=2).migrate(own_house.views_database("jars"))
 
     with pytest.raises(Misconfigured, match="newer"):
-        VIEWS.require(house.views_database("jars"))
+        VIEWS.require(own_house.views_database("jars"))
     with pytest.raises(Misconfigured, match="newer"):
-        VIEWS.migrate(house.views_database("jars"))
+        VIEWS.migrate(own_house.views_database("jars"))

@@ -354,6 +354,24 @@ def test_a_promise_that_starts_again_can_be_kept_after_it_was_broken() -> None:
     )
 
 
+def test_a_promise_that_was_released_does_not_start_again() -> None:
+    desk = Desk(rule(priority=case.PRIORITY_MODERATE, on_reopen=e.ON_REOPEN_RESTART)).given(opened("06 09:00"))
+    desk.given(prioritized("06 10:00", LOW), resolved("06 11:00"))
+
+    desk.when(reopened("06 12:00"), passed("20 09:00")).then_nothing()
+
+
+def test_a_promise_that_starts_again_goes_by_the_priority_that_the_case_has_then() -> None:
+    restart = {"on_reopen": e.ON_REOPEN_RESTART}
+    desk = Desk(rule(2 * HOUR, priority=CRITICAL, **restart), rule(**restart)).given(opened("06 09:00"))
+    desk.given(passed("07 09:00"), prioritized("07 09:00", CRITICAL), resolved("07 10:00"))
+
+    desk.when(reopened("07 11:00")).then(
+        replanned("07 11:00", used_s=0, due="08 11:00"),
+        replanned("07 11:00", used_s=0, due="07 13:00", budget_s=2 * HOUR),
+    )
+
+
 # Ending without a verdict
 
 
@@ -440,6 +458,15 @@ def test_a_waiting_case_whose_new_budget_is_used_up_does_not_wait_for_its_verdic
     desk.when(prioritized("07 12:00", CRITICAL), resolved("08 10:00")).then(
         replanned("07 12:00", used_s=6 * HOUR, due="07 12:00", budget_s=4 * HOUR, by=URGENT),
         broken("07 12:00", used_s=6 * HOUR, budget_s=4 * HOUR),
+    )
+
+
+def test_a_waiting_case_stands_only_for_what_its_new_priority_pauses_for() -> None:
+    desk = Desk(rule(priority=HIGH, pause_on=[CUSTOMER]), rule(pause_on=[PARTNER]))
+
+    desk.given(opened("06 09:00"), held("06 10:00", CUSTOMER), prioritized("06 11:00", HIGH))
+    desk.when(prioritized("06 13:00", LOW), resolved("06 14:00")).then(
+        replanned("06 13:00", used_s=2 * HOUR, due="07 11:00"), kept("06 14:00", used_s=3 * HOUR, due="07 11:00")
     )
 
 

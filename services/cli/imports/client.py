@@ -34,6 +34,7 @@ OPTIONS = (
 )
 _RETRIED = {
     grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,  # by a server that drains; we never cancel
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
@@ -73,10 +74,14 @@ class InterruptedImportError(Exception):
 
 @dataclass(frozen=True)
 class Connection:
-    """Where a cell answers: service name (cell, customer, case, sla) -> gRPC target such as `unix:/path`."""
+    """Where a cell answers: service name (cell, customer, case, sla) -> gRPC target such as `unix:/path`.
+
+    `alive` tells whether anybody keeps that cell running, so that nobody waits for one that will not come back.
+    """
 
     targets: Mapping[str, str]
     tenant: str = "main"
+    alive: Callable[[], bool] = lambda: True
 
 
 class Client:
@@ -100,6 +105,7 @@ class Client:
         self._channels = {target: grpc.insecure_channel(target, options=OPTIONS) for target in targets}
         self._stubs = {name: stub(self._channels[connection.targets[name]]) for name, stub in STUBS.items()}
         self._metadata = (("kept-principal", PRINCIPAL), ("kept-tenant", connection.tenant))
+        self._alive = connection.alive
         self._stopping, self._sleep, self._monotonic = stopping, sleep, monotonic
 
     def __enter__(self) -> Self:
@@ -127,6 +133,8 @@ class Client:
             slug, message = _told(problem)
             if code in _REFUSED or slug == _TOO_LARGE:
                 raise RefusedError(slug, message) from problem
+            if not self._alive():
+                raise CellError("the cell has stopped; the same command starts it again and goes on") from problem
             since = since or self._monotonic()
             patience = VIEW_PATIENCE_S if slug == "view-behind" else PATIENCE_S
             if code not in _RETRIED or self._monotonic() + pause > since + patience:

@@ -1,0 +1,135 @@
+"""Followers under nameko, in a process of their own: woken, not polled, and stopped between batches."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import pytest
+from kept.cell.v1.events_pb2 import TimeAdvanced
+
+from services.kernel.cell import wait_until
+from services.kernel.database import Database
+from services.kernel.house import House
+from services.kernel.log.bell import Bell
+from services.kernel.log.positions import Positions
+from services.kernel.policy import PolicyFollower
+from services.kernel.ready import READY, READY_FD
+from services.kernel.views import ViewFollower
+from tests.databases import Cell
+from tests.kernel.toys import Tally, events, given, jar_views, labelled, told
+
+ENOUGH = timedelta(seconds=60)
+
+
+@pytest.fixture(autouse=True)
+def followers(house: House) -> None:
+    """Both followers' tables are made, and their names known."""
+    views = jar_views()
+    views.migrate(house.views_database("jars"))
+    ViewFollower(views, house.log, house.views_database("jars"), house.view_bell).register()
+    PolicyFollower(Tally(), house.log, house.clock).migrate()
+
+
+@contextmanager
+def following(cell: Cell) -> "Iterator[subprocess.Popen[str]]":
+    """The process, ready."""
+    read, write = os.pipe()
+    environment = {**os.environ, **cell.settings.environment(), READY_FD: str(write)}
+    command = [sys.executable, "-m", "tests.kernel.following"]
+    with subprocess.Popen(command, env=environment, pass_fds=(write,), stderr=subprocess.PIPE, text=True) as process:
+        os.close(write)
+        with os.fdopen(read, "rb") as ready:
+            said = ready.read()
+        try:
+            assert said == READY
+            yield process
+        finally:
+            process.terminate()
+
+
+def ends(process: "subprocess.Popen[str]") -> str:
+    """What it said on standard error, once it has ended well."""
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 0, said
+    return said
+
+
+def positions(database: Database) -> dict[str, int]:
+    with database.read() as session:
+        return Positions(session).all()
+
+
+def drained(house: House) -> None:
+    """Returns when both stand at the head."""
+
+    def reached(database: Database) -> Callable[[], bool]:
+        return lambda: all(position >= house.log.position() for position in positions(database).values())
+
+    bells: list[tuple[Bell, Database]] = [
+        (house.log.bell, house.log.database),
+        (house.view_bell, house.views_database("jars")),
+    ]
+    for bell, database in bells:
+        wait_until(bell, reached(database), ENOUGH, "not-drained")
+
+
+def history(house: House) -> list[str]:
+    with house.views_database("jars").read() as session:
+        return [row[0] for row in session.execute("SELECT history FROM jar ORDER BY history")]
+
+
+def test_followers_drain_the_log_and_are_woken_by_its_bell(house: House, cell: Cell) -> None:
+    given(house.log, labelled("a", 1, "x"), labelled("b", 1, "y"))
+
+    with following(cell) as process:
+        drained(house)
+        assert history(house) == ["x", "y"]
+
+        given(house.log, labelled("a", 2, "z"))
+        drained(house)
+        assert (history(house), told(house.log, "a")) == (["x z", "y"], [2])
+
+        ends(process)
+
+
+def test_a_fault_that_passes_is_tried_again_without_a_ring(house: House, cell: Cell) -> None:
+    given(house.log, labelled("a", 1, "faulty"), labelled("a", 2, "z"))
+
+    with following(cell) as process:
+        drained(house)
+        said = ends(process)
+
+    assert history(house) == ["faulty z"]
+    assert "jars-views: Unavailable; trying again in 0.1 s" in said
+
+
+def test_a_moment_that_falls_due_wakes_its_follower(house: House, cell: Cell) -> None:
+    with following(cell) as process:
+        given(house.log, labelled("a", 1, "due 5"))
+        wait_until(house.log.bell, lambda: told(house.log, "a") == [5], ENOUGH, "not-told")
+
+        ends(process)
+    assert isinstance(events(house.log)[-1].body, TimeAdvanced)
+
+
+def test_sigterm_finishes_the_batch_that_is_under_way_and_begins_no_other(house: House, cell: Cell) -> None:
+    pipe = cell.settings.data / "pipe"
+    for end in (".begun", ".go"):
+        os.mkfifo(f"{pipe}{end}")
+    given(house.log, labelled("a", 1, f"slow {pipe}"), labelled("a", 2, "left for the next process"))
+
+    with following(cell) as process:
+        with open(f"{pipe}.begun"):
+            pass
+        process.send_signal(signal.SIGTERM)
+        with open(f"{pipe}.go", "w"):
+            pass
+        ends(process)
+
+    assert positions(house.views_database("jars")) == {"jars-views": 1}
+    assert history(house) == [f"slow {pipe}"]
