@@ -2,4 +2,14 @@
 
 from tests.databases import address, cell, emptied, house, own_house, postgres, postgres_cell, sqlite_cell, sqlite_house
 
-__all__ = ["address", "cell", "emptied", "house", "own_house", "postgres", "postgres_cell", "sqlite_cell", "sqlite_house"]
+__all__ = [
+    "address",
+    "cell",
+    "emptied",
+    "house",
+    "own_house",
+    "postgres",
+    "postgres_cell",
+    "sqlite_cell",
+    "sqlite_house",
+]

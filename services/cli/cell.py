@@ -5,6 +5,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -47,13 +48,15 @@ def open_cell(data: Path | None, *, history: bool = False, separate: bool = Fals
 
 def stay(connection: Connection, data: Path) -> None:
     """Says what one can do now, and returns at Ctrl-C or SIGTERM."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
     click.echo(f"\nthe cell stays up at {connection.targets['cell']}; Ctrl-C stops it", err=True)
     click.echo("in another terminal, for example:", err=True)
-    click.echo(f"  kept replay --verify --data {data}    rebuild everything from the log, and compare", err=True)
-    click.echo(f"  kept digest --data {data}             one digest of all streams", err=True)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
-    signal.pause()
+    kept = sys.argv[0]
+    click.echo(f"  {kept} replay --verify --data {data}    rebuild everything from the log, and compare", err=True)
+    click.echo(f"  {kept} digest --data {data}             one digest of all streams", err=True)
+    stopped.wait()
 
 
 def _start(settings: Settings, *, history: bool, separate: bool) -> "subprocess.Popen[bytes]":

@@ -140,7 +140,7 @@ class Supervisor:
     def stop(self) -> None:
         """Ends all: SIGTERM, after `grace` SIGKILL, and leaves no zombie. Does nothing when nothing runs."""
         self._stopping = True
-        with self._listening():
+        with self.listening():
             until = monotonic() + self._grace
             try:
                 self._send(os.kill, signal.SIGTERM)
@@ -158,7 +158,7 @@ class Supervisor:
 
     @contextmanager
     def _stopped_unless_done(self) -> Iterator[None]:
-        with self._listening():
+        with self.listening():
             try:
                 yield
             except BaseException:
@@ -166,8 +166,8 @@ class Supervisor:
                 raise
 
     @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """While open, signals and requests wake the selector. May be nested."""
+    def listening(self) -> Iterator[None]:
+        """While open, SIGINT and SIGTERM ask for a stop instead of what they did before. May be nested."""
         if self._wake is not None:
             yield
             return

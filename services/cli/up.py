@@ -32,21 +32,22 @@ def run_cell(settings: Settings, *, separate: bool, history: bool, quiet: bool, 
         house.close()
         targets, processes = plan(settings, separate=separate, listen=listen)
         supervisor = Supervisor(processes, on_line=lambda name, line: print(f"{name}: {line}", file=sys.stderr))
-        supervisor.start()
-        if supervisor.stop_requested:
-            return
         addresses = settings.run / ADDRESSES
-        try:
-            told = {"pid": os.getpid(), "targets": targets, "processes": supervisor.pids()}
-            addresses.write_text(json.dumps(told))
-            announce_ready()
-            if not quiet:
-                where = ", ".join(sorted(set(targets.values())))
-                print(f"the cell is up: {where}  (Ctrl-C stops it)", file=sys.stderr)
-            supervisor.run()
-        finally:
-            supervisor.stop()
-            addresses.unlink(missing_ok=True)
+        with supervisor.listening():  # from before the start to the end: between start and run nobody else would
+            supervisor.start()
+            if supervisor.stop_requested:
+                return
+            try:
+                told = {"pid": os.getpid(), "targets": targets, "processes": supervisor.pids()}
+                addresses.write_text(json.dumps(told))
+                announce_ready()
+                if not quiet:
+                    where = ", ".join(sorted(set(targets.values())))
+                    print(f"the cell is up: {where}  (Ctrl-C stops it)", file=sys.stderr)
+                supervisor.run()
+            finally:
+                supervisor.stop()
+                addresses.unlink(missing_ok=True)
 
 
 def plan(settings: Settings, *, separate: bool, listen: str | None = None) -> tuple[dict[str, str], list[Process]]:

@@ -64,7 +64,9 @@ def advance(application: CellApplication, to: datetime, request_id: str = "advan
     return application.advance(application.command(CALLER, request), to)
 
 
-def release(application: CellApplication, key: str, request_id: str = "release", *, skip_first: bool = False) -> Receipt:
+def release(
+    application: CellApplication, key: str, request_id: str = "release", *, skip_first: bool = False
+) -> Receipt:
     request = ReleaseParkedRequest(request_id=request_id, follower="tally", key=key, skip_first=skip_first)
     return application.release_parked(
         application.command(CALLER, request), follower="tally", key=key, skip_first=skip_first, reason="by hand"

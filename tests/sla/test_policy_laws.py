@@ -204,7 +204,7 @@ def by_clock(decisions: Sequence[LogEvent]) -> dict[str, list[bytes]]:
 # The laws
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(steps=histories(st.one_of(FORTH, ANYWHERE)))
 def test_decisions_do_not_depend_on_the_size_of_batches(steps: list[Step]) -> None:
     one_by_one = [one.record for one in decided(steps, batch=1)]
@@ -214,7 +214,7 @@ def test_decisions_do_not_depend_on_the_size_of_batches(steps: list[Step]) -> No
     assert [one.record for one in decided(steps, lockstep=True)] == one_by_one
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(steps=histories())
 def test_a_follower_that_was_down_decides_what_it_would_have_decided_in_time(steps: list[Step]) -> None:
     in_time = by_clock(decided(steps, live=True, lockstep=True))
@@ -222,13 +222,13 @@ def test_a_follower_that_was_down_decides_what_it_would_have_decided_in_time(ste
     assert by_clock(decided(steps, live=True)) == in_time
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(steps=histories())
 def test_an_imported_history_is_judged_as_a_live_one(steps: list[Step]) -> None:
     assert by_clock(decided(steps)) == by_clock(decided(steps, live=True, lockstep=True))
 
 
-@settings(max_examples=40000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(steps=histories())
 def test_a_kept_promise_used_what_the_calendar_says_of_its_events(steps: list[Step]) -> None:
     for one in decided(steps):
@@ -239,7 +239,7 @@ def test_a_kept_promise_used_what_the_calendar_says_of_its_events(steps: list[St
             assert one.body.used_s <= one.body.budget_s
 
 
-@settings(max_examples=40000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(steps=histories(st.one_of(FORTH, ANYWHERE)))
 def test_a_clock_has_one_verdict_until_it_is_planned_anew(steps: list[Step]) -> None:
     verdicts: dict[str, int] = defaultdict(int)
@@ -254,7 +254,7 @@ def test_a_clock_has_one_verdict_until_it_is_planned_anew(steps: list[Step]) -> 
                 assert verdicts[one.record.stream] == isinstance(one.body, e.VerdictCorrected)
 
 
-@settings(max_examples=40000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(steps=histories(ANYWHERE))
 def test_news_in_any_order_never_use_negative_time_or_more_than_there_was(steps: list[Step]) -> None:
     times = [step.at for step in steps]
