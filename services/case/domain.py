@@ -18,7 +18,7 @@ class Case(Aggregate):
     noun = "case"
     born_by = (e.CaseOpened,)
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002 - the field's own word
+    def __init__(self, id: UUID) -> None:
         super().__init__(id)
         self.state: e.CaseState.ValueType = e.CASE_STATE_UNSPECIFIED
         self.waiting_for: e.WaitingFor.ValueType = e.WAITING_FOR_UNSPECIFIED

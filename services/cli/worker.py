@@ -9,25 +9,25 @@ import warnings
 # nameko is prescribed and stands on eventlet, whose maintainers advise new projects against it: known, and not news.
 warnings.filterwarnings("ignore", message="(?s).*Eventlet is deprecated")
 
-import eventlet  # noqa: E402
+import eventlet
 
 eventlet.monkey_patch()
 # psycopg waits in C unless told otherwise, which would stop the hub.
 os.environ["PSYCOPG_WAIT_FUNC"] = "wait_selector"
 
-import logging  # noqa: E402
-import signal  # noqa: E402
-import sys  # noqa: E402
+import logging
+import signal
+import sys
 
-from eventlet.event import Event  # noqa: E402
-from nameko.runners import ServiceRunner  # noqa: E402
+from eventlet.event import Event
+from nameko.runners import ServiceRunner
 
-from services.cli.table import deploy_policies, services  # noqa: E402
-from services.kernel.config import read_settings  # noqa: E402
-from services.kernel.errors import Misconfigured  # noqa: E402
-from services.kernel.house import House  # noqa: E402
-from services.kernel.ready import announce_ready  # noqa: E402
-from services.kernel.telemetry import start_telemetry  # noqa: E402
+from services.cli.table import deploy_policies, services
+from services.kernel.config import read_settings
+from services.kernel.errors import Misconfigured
+from services.kernel.house import House
+from services.kernel.ready import announce_ready
+from services.kernel.telemetry import start_telemetry
 
 
 def main(names: tuple[str, ...]) -> int:

@@ -25,7 +25,7 @@ class Party(Aggregate):
     noun = "party"
     born_by = (e.PartyRegistered,)
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002 - the field's own word
+    def __init__(self, id: UUID) -> None:
         super().__init__(id)
         self.preferences = e.Preferences()
 
@@ -52,7 +52,7 @@ class Customer(Aggregate):
     noun = "customer"
     born_by = (e.CustomerRegistered,)
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002 - the field's own word
+    def __init__(self, id: UUID) -> None:
         super().__init__(id)
         self.stage: e.CustomerStage.ValueType = e.CUSTOMER_STAGE_UNSPECIFIED
         self.agreed: dict[e.ConsentPurpose.ValueType, bool] = {}
@@ -103,7 +103,7 @@ class Item(Aggregate):
     noun = "item"
     born_by = (e.ItemInstalled,)
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002 - the field's own word
+    def __init__(self, id: UUID) -> None:
         super().__init__(id)
         self.product_stage: e.ProductStage.ValueType = e.PRODUCT_STAGE_UNSPECIFIED
         self.removed = False

@@ -20,7 +20,7 @@ class Aggregate:
     noun: ClassVar[str]
     born_by: ClassVar[tuple[type[Message], ...]]
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002 - the field's own word
+    def __init__(self, id: UUID) -> None:
         self.id = id
         self.version = 0
         self.tenant = ""
@@ -79,5 +79,5 @@ class Aggregate:
         return project
 
     @classmethod
-    def not_found(cls, id: UUID | str) -> NotFound:  # noqa: A002
+    def not_found(cls, id: UUID | str) -> NotFound:
         return NotFound(f"{cls.noun}-not-found", f"there is no {cls.noun} {id}", **{cls.noun: id})

@@ -94,7 +94,7 @@ class Application(LibraryApplication[UUID]):
         """Commits new aggregates; the receipt is the last one's. `make` gets to decide once the request is known new."""
         return self._exactly_once(command, make)
 
-    def change(self, command: Command, kind: type[A], id: str, decide: Callable[[A], None]) -> Receipt:  # noqa: A002
+    def change(self, command: Command, kind: type[A], id: str, decide: Callable[[A], None]) -> Receipt:
         """Loads, decides and commits. Raises <noun>-not-found, what `decide` refuses, and version-conflict."""
 
         def attempt() -> Sequence[Aggregate]:
@@ -105,7 +105,7 @@ class Application(LibraryApplication[UUID]):
 
         return self._exactly_once(command, attempt)
 
-    def load(self, kind: type[A], id: str, *, tenant: str) -> A:  # noqa: A002
+    def load(self, kind: type[A], id: str, *, tenant: str) -> A:
         """Raises <noun>-not-found, also for another tenant's; and invalid-argument for what is no id."""
         stream = check_uuid(f"{kind.noun}_id", id)
         aggregate = None
@@ -115,7 +115,7 @@ class Application(LibraryApplication[UUID]):
             raise kind.not_found(id)
         return aggregate
 
-    def publish(self, command: Command, kind: type[A], id: UUID, decide: Callable[[A], None]) -> Receipt:  # noqa: A002
+    def publish(self, command: Command, kind: type[A], id: UUID, decide: Callable[[A], None]) -> Receipt:
         """Like `change`, for an aggregate whose id follows from its name, so that the first command makes it."""
 
         def attempt() -> Sequence[Aggregate]:
@@ -129,7 +129,7 @@ class Application(LibraryApplication[UUID]):
 
         return self._exactly_once(command, attempt)
 
-    def require_stream(self, noun: str, id: str, born_by: type[Message], command: Command) -> None:  # noqa: A002
+    def require_stream(self, noun: str, id: str, born_by: type[Message], command: Command) -> None:
         """Raises <noun>-not-found unless such a stream of another service is in this tenant's log (I1: all may read)."""
         events = self._log_recorder.log.stream(check_uuid(f"{noun}_id", id), upto=1)
         if not events or events[0][1] != full_name(born_by) or _tenant(events[0][2]) != command.stamp.tenant:

@@ -70,7 +70,7 @@ class Aggregates:
         self._most = most
         self._kept: OrderedDict[UUID, Aggregate] = OrderedDict()
 
-    def get(self, kind: type[A], id: UUID) -> A:  # noqa: A002 - the field's own word
+    def get(self, kind: type[A], id: UUID) -> A:
         """The aggregate as it is, or a new one of version 0."""
         found = self._kept.get(id)
         if found is None:
@@ -100,7 +100,7 @@ class Work:
         self._mapper = ProtobufMapper()
         self.decided: list[Entry] = []
 
-    def decide(self, kind: type[A], id: UUID, stamp: Stamp, decision: Callable[[A], None]) -> None:  # noqa: A002
+    def decide(self, kind: type[A], id: UUID, stamp: Stamp, decision: Callable[[A], None]) -> None:
         aggregate = self._aggregates.get(kind, id)
         aggregate.stamp = stamp
         decision(aggregate)

@@ -31,7 +31,7 @@ class PublishedCalendar(Aggregate):
     noun = "calendar"
     born_by = (e.CalendarPublished,)
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002 - the field's own word
+    def __init__(self, id: UUID) -> None:
         super().__init__(id)
         self.published = e.CalendarPublished()
 
@@ -52,7 +52,7 @@ class PublishedPolicy(Aggregate):
     noun = "policy"
     born_by = (e.PolicyPublished,)
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002
+    def __init__(self, id: UUID) -> None:
         super().__init__(id)
         self.published = e.PolicyPublished()
 
@@ -76,7 +76,7 @@ class Clock(Aggregate):
     noun = "clock"
     born_by = (e.ClockArmed,)
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002
+    def __init__(self, id: UUID) -> None:
         super().__init__(id)
         self.pins = e.Pins()
         self.due_at = Timestamp()

@@ -94,8 +94,8 @@ class SlaPolicy(Policy):
                 _each(clocks, OWN, lambda clock: clock.stop(at))
                 _each(clocks, RESOLVE, lambda clock: clock.stop(at))
             case case.CaseReopened():
-                _each(clocks, RESOLVE, lambda clock: clock.reopen(at))
-                self._reconsider(work, event, case_id, clocks)
+                rules = self._rules(work.session, case_id, clocks)
+                _each(clocks, RESOLVE, lambda clock: clock.reopen(at, rules[clock.state.target]))
             case case.CaseCancelled() | case.CaseRejected():
                 for clock in clocks:
                     clock.release(at)
@@ -173,19 +173,26 @@ class SlaPolicy(Policy):
         )
 
     def _reconsider(self, work: Work, event: LogEvent, case_id: UUID, clocks: list["_Running"]) -> None:
-        """Another priority or kind, maybe since the last verdict: other budgets, and what was used stays used."""
+        """Another priority or kind: other budgets, and what was used stays used."""
         body = event.body
         if isinstance(body, case.CasePrioritized):
             work.session.execute("UPDATE sla_case SET priority = ? WHERE case_id = ?", (body.priority, case_id))
         elif isinstance(body, case.CaseClassified):
             kind = body.classification.kind
             work.session.execute("UPDATE sla_case SET kind = ? WHERE case_id = ?", (kind, case_id))
-        facts = _facts(work.session, case_id)
-        tenant, matched = facts[0], facts[3:]
+        rules = self._rules(work.session, case_id, clocks)
         for clock in clocks:
-            if clock.state.outcome == e.OUTCOME_UNSPECIFIED:
-                definition = policy_version(work.session, tenant, clock.state.policy, clock.state.policy_version)
-                clock.follow(event.occurred_at, first_match(definition, clock.state.target, matched))
+            clock.follow(event.occurred_at, rules[clock.state.target])
+
+    def _rules(self, session: Session, case_id: UUID, clocks: list["_Running"]) -> dict[int, e.TargetRule | None]:
+        """For each target, the rule of its pinned policy that matches the case as it is now."""
+        facts = _facts(session, case_id)
+        tenant, matched = facts[0], facts[3:]
+        rules = {}
+        for state in (clock.state for clock in clocks):
+            definition = policy_version(session, tenant, state.policy, state.policy_version)
+            rules[state.target] = first_match(definition, state.target, matched)
+        return rules
 
     def calendar(self, session: Session, tenant: str, state: ClockState) -> Calendar:
         """The calendar version that the clock is pinned to."""
@@ -211,7 +218,9 @@ class _Running:
         state = self.state
         if state.outcome == e.OUTCOME_UNSPECIFIED:
             state.stand(self._calendar, at)
-            self._conclude(e.OUTCOME_KEPT, at)
+            # More is used only where the budget became less in this very moment.
+            in_time = state.used_s <= state.target_rule.budget_s
+            self._conclude(e.OUTCOME_KEPT if in_time else e.OUTCOME_BROKEN, at)
         elif state.outcome == e.OUTCOME_BROKEN and state.running_since is not None:
             late = at > state.due_at
             state.stand(self._calendar, at)
@@ -234,14 +243,17 @@ class _Running:
         else:
             self._save()
 
-    def reopen(self, at: int) -> None:
+    def reopen(self, at: int, rule: e.TargetRule | None) -> None:
+        """Goes on, or starts again, as the rule has it. Only that undoes a broken promise; a released one is over."""
         state = self.state
-        restart = state.target_rule.on_reopen == e.ON_REOPEN_RESTART
-        if state.outcome == e.OUTCOME_KEPT or (state.outcome == e.OUTCOME_BROKEN and restart):
-            state.outcome, state.waiting_for = e.OUTCOME_UNSPECIFIED, case.WAITING_FOR_UNSPECIFIED
-            if restart:
-                state.used_s, state.warned = 0, 0
-            self._rerun(at)
+        restart = rule is not None and rule.on_reopen == e.ON_REOPEN_RESTART
+        if rule is None or not (state.outcome == e.OUTCOME_KEPT or (state.outcome == e.OUTCOME_BROKEN and restart)):
+            return
+        state.outcome, state.waiting_for = e.OUTCOME_UNSPECIFIED, case.WAITING_FOR_UNSPECIFIED
+        if restart:
+            state.used_s, state.warned = 0, 0
+        self._adopt(rule)
+        self._rerun(at)
 
     def release(self, at: int) -> None:
         if self.state.outcome == e.OUTCOME_UNSPECIFIED:
@@ -250,21 +262,25 @@ class _Running:
 
     def follow(self, at: int, rule: e.TargetRule | None) -> None:
         """Goes by another rule, or by none."""
-        state = self.state
+        if self.state.outcome != e.OUTCOME_UNSPECIFIED:
+            return
         if rule is None:
             self.release(at)
+        elif rule != self.state.target_rule:
+            self.state.stand(self._calendar, at)
+            self._adopt(rule)
+            self._rerun(at)
+
+    def _adopt(self, rule: e.TargetRule) -> None:
+        state = self.state
+        if rule == state.target_rule:
             return
-        packed = rule.SerializeToString(deterministic=True)
-        if packed == state.rule:
-            return
-        state.stand(self._calendar, at)
         if rule.calendar != state.target_rule.calendar:
             state.calendar_version = latest_calendar(self._work.session, self._tenant, rule.calendar)
-        state.rule = packed
+        state.rule = rule.SerializeToString(deterministic=True)
         # Warnings that the used time has passed already, under the new budget, are not given late.
         state.warned = max((p for p in rule.warn_percents if rule.budget_s * p <= state.used_s * 100), default=0)
         self._calendar = self._policy.calendar(self._work.session, self._tenant, state)
-        self._rerun(at)
 
     def _rerun(self, at: int) -> None:
         """Plans anew from `at`. One that stands is due as if it ran; but with more than its budget used, it breaks now."""

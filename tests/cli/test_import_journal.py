@@ -65,7 +65,7 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     write(tmp_path)
 
     with (
-        pytest.raises(JournalError, match=r"began with limit None, now 5: resume it"),
+        pytest.raises(JournalError, match=r"began with limit not set, now 5: resume it"),
         open_journal(tmp_path, DIGEST) as journal,
     ):
         journal.begin(HEADER | {"limit": 5})

@@ -305,6 +305,20 @@ def test_the_good_requests_are_good(scene: Scene) -> None:
         assert scene.tell(good).position > before, name
 
 
+def test_the_limits_themselves_are_allowed(scene: Scene) -> None:
+    longest = {
+        "party.contact.name": "x" * 200,
+        "party.contact.phones": ["1" * 32] * 10,
+        "party.contact.email": f"a@{'b' * 252}",
+        "party.preferences.region": "x" * 64,
+        "party.preferences.channels": [number for _, number in e.Channel.items() if number],
+        "request_id": "x" * 128,
+    }
+    assert scene.send(edited(register_customer(), longest)).receipt.version == 1
+    least = {"party.contact.phones": [], "party.contact.email": "", "party.preferences.region": ""}
+    assert scene.tell(edited(register_customer(), {**least, "party.preferences.channels": []})).version == 1
+
+
 @pytest.mark.parametrize(
     ("name", "path", "slug"),
     [

@@ -15,7 +15,6 @@ import signal  # noqa: E402
 import sys  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from eventlet.event import Event  # noqa: E402
 from kept.cell.v1.events_pb2 import PolicyDeployed  # noqa: E402
 from nameko.runners import ServiceRunner  # noqa: E402
 
@@ -81,11 +80,12 @@ def main() -> int:
     JarsWorker.house = house
     runner = ServiceRunner()
     runner.add_service(JarsWorker)
-    told = Event()
-    signal.signal(signal.SIGTERM, lambda *_: told.send())
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     runner.start()
     announce_ready()
-    told.wait()
+    while not told:
+        eventlet.sleep(0.02)  # a signal alone does not wake eventlet's hub
     runner.stop()
     runner.wait()
     house.close()

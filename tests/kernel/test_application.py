@@ -184,7 +184,7 @@ class Racing(Jars):
         self._meanwhile = meanwhile
         self.loaded = 0
 
-    def load(self, kind: type[Any], id: str, *, tenant: str) -> Any:  # noqa: A002
+    def load(self, kind: type[Any], id: str, *, tenant: str) -> Any:
         aggregate = super().load(kind, id, tenant=tenant)
         self.loaded += 1
         next(self._meanwhile, lambda: None)()
@@ -273,7 +273,7 @@ def test_a_jar_that_is_not_there_is_not_found(jars: Jars, log: EventLog) -> None
 
 
 @pytest.mark.parametrize("id", ["", "x", "\0"])
-def test_what_is_no_id_is_invalid_and_not_echoed(jars: Jars, log: EventLog, id: str) -> None:  # noqa: A002
+def test_what_is_no_id_is_invalid_and_not_echoed(jars: Jars, log: EventLog, id: str) -> None:
     with pytest.raises(Invalid) as caught:
         jars.label(CALLER, asked("label", id=id, label="pears"))
 

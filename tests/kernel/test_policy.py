@@ -1,7 +1,7 @@
 """Policies: decisions, their tables and the position are one commit, and are the same however they were batched."""
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path

@@ -28,14 +28,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from services.kernel import telemetry
-from services.kernel.application import Caller
 from services.kernel.clock import FixedClock
 from services.kernel.house import House
 from services.kernel.ready import READY, READY_FD, announce_ready
 from services.kernel.rpc.cell_servicer import register as register_cell
 from services.kernel.rpc.interceptors import Guard, current_caller
 from tests.kernel import serving
-from tests.kernel.toys import NOW, Jar, JarRequest, Jars, events, given, labelled
+from tests.kernel.toys import NOW, JarRequest, Jars, events, given, labelled
 
 ANA = (("kept-principal", "user:ana"), ("kept-tenant", "main"))
 SECRET = "Ana Lòpez 555-0199"
@@ -182,7 +181,7 @@ def test_what_is_missing_is_named(client: Client) -> None:
 
 
 @pytest.mark.parametrize("id", ["x" * 200_000, "é" * 50_000, "安" * 50_000, "\0\n"])
-def test_an_absurd_argument_gets_the_same_answer_as_a_plain_one(client: Client, id: str) -> None:  # noqa: A002
+def test_an_absurd_argument_gets_the_same_answer_as_a_plain_one(client: Client, id: str) -> None:
     refusal = client.refused("Missing", id=id)
 
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, ("kept", "jar-not-found"))

@@ -40,7 +40,7 @@ class Jar(Aggregate):
     noun = "jar"
     born_by = (PolicyDeployed,)
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002
+    def __init__(self, id: UUID) -> None:
         super().__init__(id)
         self.label = ""
         self.closed = False
@@ -188,7 +188,7 @@ class Tag(Aggregate):
     noun = "tag"
     born_by = (TimeAdvanced,)
 
-    def __init__(self, id: UUID) -> None:  # noqa: A002
+    def __init__(self, id: UUID) -> None:
         super().__init__(id)
         self.told: list[int] = []
 

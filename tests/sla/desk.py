@@ -114,7 +114,7 @@ def passed(when: str) -> Told:
 
 def rule(budget_s: int = 8 * HOUR, target: e.TargetKind.ValueType = RESOLVE, **fields: Any) -> e.TargetRule:
     """Office hours, standing for the customer and for a partner, where the fields say nothing else."""
-    usual = {
+    usual: dict[str, Any] = {
         "calendar": "office",
         "pause_on": [CUSTOMER, PARTNER],
         "on_reopen": e.ON_REOPEN_RESUME,

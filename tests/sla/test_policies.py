@@ -362,14 +362,18 @@ def test_a_promise_that_was_released_does_not_start_again() -> None:
 
 
 def test_a_promise_that_starts_again_goes_by_the_priority_that_the_case_has_then() -> None:
-    restart = {"on_reopen": e.ON_REOPEN_RESTART}
-    desk = Desk(rule(2 * HOUR, priority=CRITICAL, **restart), rule(**restart)).given(opened("06 09:00"))
+    again = e.ON_REOPEN_RESTART
+    desk = Desk(rule(2 * HOUR, priority=CRITICAL, on_reopen=again), rule()).given(opened("06 09:00"))
     desk.given(passed("07 09:00"), prioritized("07 09:00", CRITICAL), resolved("07 10:00"))
 
-    desk.when(reopened("07 11:00")).then(
-        replanned("07 11:00", used_s=0, due="08 11:00"),
-        replanned("07 11:00", used_s=0, due="07 13:00", budget_s=2 * HOUR),
-    )
+    desk.when(reopened("07 11:00")).then(replanned("07 11:00", used_s=0, due="07 13:00", budget_s=2 * HOUR))
+
+
+def test_a_broken_promise_does_not_start_again_under_a_priority_that_promises_nothing() -> None:
+    desk = Desk(rule(priority=case.PRIORITY_MODERATE, on_reopen=e.ON_REOPEN_RESTART)).given(opened("06 09:00"))
+    desk.given(passed("07 09:00"), prioritized("07 09:00", LOW), resolved("07 10:00"))
+
+    desk.when(reopened("07 11:00"), passed("20 09:00")).then_nothing()
 
 
 # Ending without a verdict
@@ -437,6 +441,15 @@ def test_a_priority_whose_budget_is_used_up_breaks_the_promise_when_it_is_set() 
     desk = Desk(*SHIFTING).given(opened("06 09:00"))
 
     desk.when(prioritized("06 14:00", CRITICAL), passed("06 14:01")).then(
+        replanned("06 14:00", used_s=5 * HOUR, due="06 14:00", budget_s=4 * HOUR, by=URGENT),
+        broken("06 14:00", used_s=5 * HOUR, budget_s=4 * HOUR),
+    )
+
+
+def test_a_case_resolved_as_its_budget_becomes_too_small_is_broken() -> None:
+    desk = Desk(*SHIFTING).given(opened("06 09:00"))
+
+    desk.when(prioritized("06 14:00", CRITICAL), resolved("06 14:00")).then(
         replanned("06 14:00", used_s=5 * HOUR, due="06 14:00", budget_s=4 * HOUR, by=URGENT),
         broken("06 14:00", used_s=5 * HOUR, budget_s=4 * HOUR),
     )

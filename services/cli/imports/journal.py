@@ -42,7 +42,9 @@ class Journal:
             self._append({"import": header}, sync=True)
         differing = [name for name in header if self.header.get(name) != header[name]]
         if differing:
-            before = ", ".join(f"{name} {self.header.get(name)!r}, now {header[name]!r}" for name in differing)
+            before = ", ".join(
+                f"{name} {_told(self.header.get(name))}, now {_told(header[name])}" for name in differing
+            )
             raise JournalError(
                 f"this file's import into this folder began with {before}: "
                 "resume it with the settings it began with, or import into another folder"
@@ -132,3 +134,7 @@ def peek_header(data_dir: Path, digest: str) -> dict[str, Any]:
 
 def journal_path(data_dir: Path, digest: str) -> Path:
     return data_dir / "imports" / f"{digest}.jsonl"
+
+
+def _told(setting: Any) -> str:
+    return "not set" if setting is None else repr(setting)

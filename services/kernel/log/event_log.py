@@ -134,7 +134,7 @@ class EventLog:
             return {}
         with self.database.read() as session:
             rows = session.execute(
-                f"SELECT position, type, recorded_at, record FROM log WHERE position IN ({marks(len(positions))})",  # noqa: S608
+                f"SELECT position, type, recorded_at, record FROM log WHERE position IN ({marks(len(positions))})",  # noqa: S608 - marks alone
                 tuple(positions),
             )
             return {row[0]: Recorded(*row) for row in rows}
