@@ -11,7 +11,7 @@ from kept.customer.v1 import events_pb2 as customer
 
 from services.case.domain import Case
 from services.kernel.application import Application, Command
-from services.kernel.errors import Invalid
+from services.kernel.errors import Invalid, NotFound
 from services.kernel.events import full_name
 from services.kernel.house import House
 from services.kernel.privacy import Place
@@ -44,7 +44,10 @@ class CaseApplication(Application):
         def make() -> Sequence[Case]:
             self.require_stream("customer", request.customer_id, customer.CustomerRegistered, command)
             if request.item_id:
-                self.require_stream("item", request.item_id, customer.ItemInstalled, command)
+                item = self.require_stream("item", request.item_id, customer.ItemInstalled, command)
+                if item.customer_id != request.customer_id:
+                    message = f"item_id: {request.item_id} is not this customer's"
+                    raise NotFound("item-not-found", message, item=request.item_id)
             case = Case(command.new_id("case"))
             case.stamp = command.stamp
             case.open(

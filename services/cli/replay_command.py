@@ -28,6 +28,8 @@ def replay(data: Path | None, *, verified: bool, as_json: bool, quiet: bool) -> 
     del verified  # required: a replay that compares nothing would tell nothing
     house = House(read_settings(os.environ, data))
     house.require()
+    for service in SERVICES:
+        service.views.require(house.views_database(service.name))
     shown = Silent() if quiet else Bar(sys.stderr) if sys.stderr.isatty() else Plain(sys.stderr)
     views = [service.views for service in SERVICES]
     policies = [policy() for service in SERVICES for policy in service.policies]

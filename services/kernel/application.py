@@ -28,6 +28,7 @@ REQUESTS = uuid5(NAMESPACE_URL, "kept:request")
 EARLIEST = 0  # 1970: nothing that Kept records was true before
 
 A = TypeVar("A", bound=Aggregate)
+M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,13 @@ class Application(LibraryApplication[UUID]):
 
         return self._exactly_once(command, attempt)
 
-    def require_stream(self, noun: str, id: str, born_by: type[Message], command: Command) -> None:
-        """Raises <noun>-not-found unless such a stream of another service is in this tenant's log (I1: all may read)."""
+    def require_stream(self, noun: str, id: str, born_by: type[M], command: Command) -> M:
+        """The first event of another service's stream (I1: all may read). Raises <noun>-not-found unless it is one of
+        this tenant's."""
         events = self._log_recorder.log.stream(check_uuid(f"{noun}_id", id), upto=1)
         if not events or events[0][1] != full_name(born_by) or _tenant(events[0][2]) != command.stamp.tenant:
             raise NotFound(f"{noun}-not-found", f"there is no {noun} {id}", **{noun: id})
+        return born_by.FromString(Record.FromString(events[0][2]).data)
 
     def _exactly_once(self, command: Command, attempt: Callable[[], Sequence[Aggregate]]) -> Receipt:
         for _ in range(ATTEMPTS):

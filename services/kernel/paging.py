@@ -25,7 +25,7 @@ def read_token(token: str, *kinds: type[int] | type[str]) -> list[int | str] | N
         return None
     try:
         key = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except ValueError:
+    except (ValueError, RecursionError):
         key = None
     if (
         not isinstance(key, list)

@@ -69,6 +69,13 @@ def test_a_case_may_concern_an_item(scene: Scene) -> None:
     assert opened.item_id == item_id
 
 
+def test_a_case_does_not_concern_another_customers_item(scene: Scene) -> None:
+    owner, other = scene.customer(minutes=0), scene.customer(minutes=1)
+    item_id = scene.tell(install_item(owner)).id
+
+    scene.refused(edited(open_case(other), {"item_id": item_id}), "item-not-found")
+
+
 def test_every_change_is_recorded_on_the_case_with_its_customer(scene: Scene) -> None:
     customer_id = scene.customer()
     case_id = scene.case(customer_id)
@@ -268,7 +275,7 @@ def test_an_id_that_is_none_leaves_no_trace(settled: Settled, name: str) -> None
     for value in ("", "x", MEGABYTE, NUL):
         with pytest.raises(KeptError) as caught:
             settled.scene.tell(edited(settled.good[name], {"case_id": value}))
-        assert caught.value.status in ("NOT_FOUND", "INVALID_ARGUMENT")
+        assert caught.value.status == "INVALID_ARGUMENT"
     assert settled.scene.trace() == before
 
 

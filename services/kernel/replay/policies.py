@@ -18,7 +18,7 @@ class ReplayedPolicy:
 
     def __init__(self, policy: Policy, upto: int, parked: set[int], findings: Findings) -> None:
         self.policy = policy
-        self._upto = upto
+        self.upto = upto
         self._parked = parked
         self._findings = findings
         self._aggregates = Aggregates(_nothing, most=10**9)
@@ -29,7 +29,7 @@ class ReplayedPolicy:
 
     def read(self, session: Session, event: LogEvent) -> None:
         if (
-            event.position <= self._upto
+            event.position <= self.upto
             and event.record.type in self.policy.reads
             and event.position not in self._parked
         ):

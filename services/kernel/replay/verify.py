@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kept.common.v1.record_pb2 import Record
 
@@ -59,22 +60,32 @@ def verify(
             with ExitStack() as writing:
                 sessions = sandbox.open(writing)
                 for row in rows:
-                    recorded, record = chain.check(row)
-                    if record is None or record.type not in event_classes():
-                        findings.add("event-unknown", recorded.position, recorded.type)
-                        continue
-                    sandbox.compare_decision(sessions, recorded, record)
-                    if record.type in sandbox.reads:
-                        sandbox.read(sessions, opened_event(recorded, record))
+                    try:
+                        _replay(row, chain, sandbox, sessions)
+                    except Exception as error:
+                        sandbox.blame(error, row[0])
             progress(chain.position, total)
         chain.finish(log)
         verdict = Verdict(findings, events=chain.edge.size, root=chain.edge.root().hex())
+        sandbox.refuse_followers_after(chain.position)
         sandbox.finish(house, live_views, log, verdict)
     verdict.seconds = time.monotonic() - started
     return verdict
 
 
-def _batches(log: Session) -> Iterator[list[tuple[object, ...]]]:
+def _replay(
+    row: tuple[Any, ...], chain: Chain, sandbox: "_Sandbox", sessions: tuple[list[Session], list[Session]]
+) -> None:
+    recorded, record = chain.check(row)
+    if record is None or record.type not in event_classes():
+        chain.findings.add("event-unknown", recorded.position, str(recorded.type))
+        return
+    sandbox.compare_decision(sessions, recorded, record)
+    if record.type in sandbox.reads:
+        sandbox.read(sessions, opened_event(recorded, record))
+
+
+def _batches(log: Session) -> Iterator[list[tuple[Any, ...]]]:
     position = 0
     sql = f"SELECT {COLUMNS} FROM log WHERE position > ? ORDER BY position LIMIT ?"  # noqa: S608 - our own names
     while rows := log.execute(sql, (position, BATCH)).fetchall():
@@ -152,6 +163,21 @@ class _Sandbox:
         if record.actor.startswith("policy:"):
             for (policy, _), session in zip(self._policies, sessions[1], strict=True):
                 policy.compare(session, recorded, record)
+
+    def blame(self, error: Exception, position: int) -> None:
+        """The event, which its live follower could handle; unless the sandbox failed: a full disk proves nothing."""
+        refusal = self._views[0].database.translate(error) if self._views else error
+        if refusal is not error:
+            raise refusal from error
+        self._findings.add("event-unreadable", position, f"it cannot be replayed: {type(error).__name__}")
+
+    def refuse_followers_after(self, last: int) -> None:
+        """Nobody can have read what is not there: a log that ends before its followers has lost its end."""
+        stands = {f"{view.views.name}-views": view.upto for view in self._views}
+        stands |= {policy.policy.name: policy.upto for policy, _ in self._policies}
+        for name, upto in stands.items():
+            if upto > last:
+                self._findings.add("follower-ahead", last + 1, f"{name} has read up to {upto}, the log ends at {last}")
 
     def finish(
         self, house: House, live_views: Sequence[tuple[ViewSet, Session]], log: Session, verdict: Verdict

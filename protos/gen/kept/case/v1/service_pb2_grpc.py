@@ -135,6 +135,7 @@ class CaseServiceServicer:
 
     def Open(self, request, context):
         """Opens a case; its state is acknowledged. Records CaseOpened.
+        Errors: customer-not-found, item-not-found (NOT_FOUND), subject-erased (FAILED_PRECONDITION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -218,7 +219,7 @@ class CaseServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddNote(self, request, context):
-        """Adds a note, internal or for the customer, in any state. Records NoteAdded.
+        """Adds a note, internal or for the customer, in any state. Records NoteAdded. Errors: subject-erased (FAILED_PRECONDITION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

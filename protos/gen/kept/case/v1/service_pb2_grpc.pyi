@@ -41,7 +41,9 @@ class CaseServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CaseServiceAsyncStub: ...
     Open: _grpc.UnaryUnaryMultiCallable[_service_pb2.OpenRequest, _service_pb2.OpenResponse]
-    """Opens a case; its state is acknowledged. Records CaseOpened."""
+    """Opens a case; its state is acknowledged. Records CaseOpened.
+    Errors: customer-not-found, item-not-found (NOT_FOUND), subject-erased (FAILED_PRECONDITION).
+    """
     Acknowledge: _grpc.UnaryUnaryMultiCallable[_service_pb2.AcknowledgeRequest, _service_pb2.AcknowledgeResponse]
     """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-not-open."""
     Assign: _grpc.UnaryUnaryMultiCallable[_service_pb2.AssignRequest, _service_pb2.AssignResponse]
@@ -65,7 +67,7 @@ class CaseServiceStub:
     Classify: _grpc.UnaryUnaryMultiCallable[_service_pb2.ClassifyRequest, _service_pb2.ClassifyResponse]
     """Kind, category, subcategory and symptom. Records CaseClassified. Errors: case-not-open."""
     AddNote: _grpc.UnaryUnaryMultiCallable[_service_pb2.AddNoteRequest, _service_pb2.AddNoteResponse]
-    """Adds a note, internal or for the customer, in any state. Records NoteAdded."""
+    """Adds a note, internal or for the customer, in any state. Records NoteAdded. Errors: subject-erased (FAILED_PRECONDITION)."""
     GetCase: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetCaseRequest, _service_pb2.GetCaseResponse]
     """One case with its opened texts. Errors: case-not-found, view-behind (UNAVAILABLE, retry)."""
     ListCases: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListCasesRequest, _service_pb2.ListCasesResponse]
@@ -86,7 +88,9 @@ class CaseServiceAsyncStub(CaseServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Open: _aio.UnaryUnaryMultiCallable[_service_pb2.OpenRequest, _service_pb2.OpenResponse]  # type: ignore[assignment]
-    """Opens a case; its state is acknowledged. Records CaseOpened."""
+    """Opens a case; its state is acknowledged. Records CaseOpened.
+    Errors: customer-not-found, item-not-found (NOT_FOUND), subject-erased (FAILED_PRECONDITION).
+    """
     Acknowledge: _aio.UnaryUnaryMultiCallable[_service_pb2.AcknowledgeRequest, _service_pb2.AcknowledgeResponse]  # type: ignore[assignment]
     """Somebody takes it in hand: in progress. Records CaseAcknowledged. Errors: case-not-open."""
     Assign: _aio.UnaryUnaryMultiCallable[_service_pb2.AssignRequest, _service_pb2.AssignResponse]  # type: ignore[assignment]
@@ -110,7 +114,7 @@ class CaseServiceAsyncStub(CaseServiceStub):
     Classify: _aio.UnaryUnaryMultiCallable[_service_pb2.ClassifyRequest, _service_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Kind, category, subcategory and symptom. Records CaseClassified. Errors: case-not-open."""
     AddNote: _aio.UnaryUnaryMultiCallable[_service_pb2.AddNoteRequest, _service_pb2.AddNoteResponse]  # type: ignore[assignment]
-    """Adds a note, internal or for the customer, in any state. Records NoteAdded."""
+    """Adds a note, internal or for the customer, in any state. Records NoteAdded. Errors: subject-erased (FAILED_PRECONDITION)."""
     GetCase: _aio.UnaryUnaryMultiCallable[_service_pb2.GetCaseRequest, _service_pb2.GetCaseResponse]  # type: ignore[assignment]
     """One case with its opened texts. Errors: case-not-found, view-behind (UNAVAILABLE, retry)."""
     ListCases: _aio.UnaryUnaryMultiCallable[_service_pb2.ListCasesRequest, _service_pb2.ListCasesResponse]  # type: ignore[assignment]
@@ -134,7 +138,9 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.OpenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.OpenResponse, _abc.Awaitable[_service_pb2.OpenResponse]]:
-        """Opens a case; its state is acknowledged. Records CaseOpened."""
+        """Opens a case; its state is acknowledged. Records CaseOpened.
+        Errors: customer-not-found, item-not-found (NOT_FOUND), subject-erased (FAILED_PRECONDITION).
+        """
 
     @_abc_1.abstractmethod
     def Acknowledge(
@@ -230,7 +236,7 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.AddNoteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.AddNoteResponse, _abc.Awaitable[_service_pb2.AddNoteResponse]]:
-        """Adds a note, internal or for the customer, in any state. Records NoteAdded."""
+        """Adds a note, internal or for the customer, in any state. Records NoteAdded. Errors: subject-erased (FAILED_PRECONDITION)."""
 
     @_abc_1.abstractmethod
     def GetCase(

@@ -120,14 +120,15 @@ class CustomerServiceServicer:
 
     def RegisterCustomer(self, request, context):
         """Makes a customer, with a new party or of a known one. Records CustomerRegistered and, for a new party, PartyRegistered.
-        Errors: party-not-found (NOT_FOUND).
+        Errors: party-not-found (NOT_FOUND), stage-not-reachable (FAILED_PRECONDITION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ChangeContact(self, request, context):
-        """Replaces name, phones and e-mail. Records ContactChanged. Errors: party-not-found (NOT_FOUND).
+        """Replaces name, phones and e-mail. Records ContactChanged.
+        Errors: party-not-found (NOT_FOUND), subject-erased (FAILED_PRECONDITION).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -163,7 +164,7 @@ class CustomerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def InstallItem(self, request, context):
-        """Adds an item to what the customer owns. Records ItemInstalled. Errors: customer-not-found.
+        """Adds an item to what the customer owns. Records ItemInstalled. Errors: customer-not-found, subject-erased.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

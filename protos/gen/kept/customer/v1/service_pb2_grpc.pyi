@@ -43,10 +43,12 @@ class CustomerServiceStub:
     """Registers a party. Records PartyRegistered."""
     RegisterCustomer: _grpc.UnaryUnaryMultiCallable[_service_pb2.RegisterCustomerRequest, _service_pb2.RegisterCustomerResponse]
     """Makes a customer, with a new party or of a known one. Records CustomerRegistered and, for a new party, PartyRegistered.
-    Errors: party-not-found (NOT_FOUND).
+    Errors: party-not-found (NOT_FOUND), stage-not-reachable (FAILED_PRECONDITION).
     """
     ChangeContact: _grpc.UnaryUnaryMultiCallable[_service_pb2.ChangeContactRequest, _service_pb2.ChangeContactResponse]
-    """Replaces name, phones and e-mail. Records ContactChanged. Errors: party-not-found (NOT_FOUND)."""
+    """Replaces name, phones and e-mail. Records ContactChanged.
+    Errors: party-not-found (NOT_FOUND), subject-erased (FAILED_PRECONDITION).
+    """
     ChangePreferences: _grpc.UnaryUnaryMultiCallable[_service_pb2.ChangePreferencesRequest, _service_pb2.ChangePreferencesResponse]
     """Replaces language, zone, region and channel order. Records PreferencesChanged. Errors: party-not-found."""
     EnterStage: _grpc.UnaryUnaryMultiCallable[_service_pb2.EnterStageRequest, _service_pb2.EnterStageResponse]
@@ -58,7 +60,7 @@ class CustomerServiceStub:
     WithdrawConsent: _grpc.UnaryUnaryMultiCallable[_service_pb2.WithdrawConsentRequest, _service_pb2.WithdrawConsentResponse]
     """Records ConsentWithdrawn. Errors: customer-not-found."""
     InstallItem: _grpc.UnaryUnaryMultiCallable[_service_pb2.InstallItemRequest, _service_pb2.InstallItemResponse]
-    """Adds an item to what the customer owns. Records ItemInstalled. Errors: customer-not-found."""
+    """Adds an item to what the customer owns. Records ItemInstalled. Errors: customer-not-found, subject-erased."""
     EnterItemStage: _grpc.UnaryUnaryMultiCallable[_service_pb2.EnterItemStageRequest, _service_pb2.EnterItemStageResponse]
     """The item's product entered another stage. Records ItemStageEntered. Errors: item-not-found, item-removed."""
     RemoveItem: _grpc.UnaryUnaryMultiCallable[_service_pb2.RemoveItemRequest, _service_pb2.RemoveItemResponse]
@@ -83,10 +85,12 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     """Registers a party. Records PartyRegistered."""
     RegisterCustomer: _aio.UnaryUnaryMultiCallable[_service_pb2.RegisterCustomerRequest, _service_pb2.RegisterCustomerResponse]  # type: ignore[assignment]
     """Makes a customer, with a new party or of a known one. Records CustomerRegistered and, for a new party, PartyRegistered.
-    Errors: party-not-found (NOT_FOUND).
+    Errors: party-not-found (NOT_FOUND), stage-not-reachable (FAILED_PRECONDITION).
     """
     ChangeContact: _aio.UnaryUnaryMultiCallable[_service_pb2.ChangeContactRequest, _service_pb2.ChangeContactResponse]  # type: ignore[assignment]
-    """Replaces name, phones and e-mail. Records ContactChanged. Errors: party-not-found (NOT_FOUND)."""
+    """Replaces name, phones and e-mail. Records ContactChanged.
+    Errors: party-not-found (NOT_FOUND), subject-erased (FAILED_PRECONDITION).
+    """
     ChangePreferences: _aio.UnaryUnaryMultiCallable[_service_pb2.ChangePreferencesRequest, _service_pb2.ChangePreferencesResponse]  # type: ignore[assignment]
     """Replaces language, zone, region and channel order. Records PreferencesChanged. Errors: party-not-found."""
     EnterStage: _aio.UnaryUnaryMultiCallable[_service_pb2.EnterStageRequest, _service_pb2.EnterStageResponse]  # type: ignore[assignment]
@@ -98,7 +102,7 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     WithdrawConsent: _aio.UnaryUnaryMultiCallable[_service_pb2.WithdrawConsentRequest, _service_pb2.WithdrawConsentResponse]  # type: ignore[assignment]
     """Records ConsentWithdrawn. Errors: customer-not-found."""
     InstallItem: _aio.UnaryUnaryMultiCallable[_service_pb2.InstallItemRequest, _service_pb2.InstallItemResponse]  # type: ignore[assignment]
-    """Adds an item to what the customer owns. Records ItemInstalled. Errors: customer-not-found."""
+    """Adds an item to what the customer owns. Records ItemInstalled. Errors: customer-not-found, subject-erased."""
     EnterItemStage: _aio.UnaryUnaryMultiCallable[_service_pb2.EnterItemStageRequest, _service_pb2.EnterItemStageResponse]  # type: ignore[assignment]
     """The item's product entered another stage. Records ItemStageEntered. Errors: item-not-found, item-removed."""
     RemoveItem: _aio.UnaryUnaryMultiCallable[_service_pb2.RemoveItemRequest, _service_pb2.RemoveItemResponse]  # type: ignore[assignment]
@@ -132,7 +136,7 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.RegisterCustomerResponse, _abc.Awaitable[_service_pb2.RegisterCustomerResponse]]:
         """Makes a customer, with a new party or of a known one. Records CustomerRegistered and, for a new party, PartyRegistered.
-        Errors: party-not-found (NOT_FOUND).
+        Errors: party-not-found (NOT_FOUND), stage-not-reachable (FAILED_PRECONDITION).
         """
 
     @_abc_1.abstractmethod
@@ -141,7 +145,9 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ChangeContactRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ChangeContactResponse, _abc.Awaitable[_service_pb2.ChangeContactResponse]]:
-        """Replaces name, phones and e-mail. Records ContactChanged. Errors: party-not-found (NOT_FOUND)."""
+        """Replaces name, phones and e-mail. Records ContactChanged.
+        Errors: party-not-found (NOT_FOUND), subject-erased (FAILED_PRECONDITION).
+        """
 
     @_abc_1.abstractmethod
     def ChangePreferences(
@@ -183,7 +189,7 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.InstallItemRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.InstallItemResponse, _abc.Awaitable[_service_pb2.InstallItemResponse]]:
-        """Adds an item to what the customer owns. Records ItemInstalled. Errors: customer-not-found."""
+        """Adds an item to what the customer owns. Records ItemInstalled. Errors: customer-not-found, subject-erased."""
 
     @_abc_1.abstractmethod
     def EnterItemStage(
