@@ -48,7 +48,9 @@ class _Lazy(click.Group):
             click.echo(f"kept: {error} ({error.slug})", err=True)
             raise click.exceptions.Exit(1) from error
         except StartFailed as error:
-            click.echo(f"kept: {error}", err=True)
+            # A process that cannot work as it is set up has said so in one line of its own, as this one would.
+            own = [line for line in error.lines if line.startswith("kept") and error.code == Misconfigured.exit_code]
+            click.echo(own[-1] if own else f"kept: {error}", err=True)
             raise click.exceptions.Exit(Misconfigured.exit_code if error.code == 78 else 1) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise

@@ -3,10 +3,11 @@
 import fcntl
 import json
 import os
+import re
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,27 +20,35 @@ from services.kernel.house import House
 from services.kernel.ready import announce_ready
 
 ADDRESSES = "cell.json"
+# Between one state and the next: a start takes at most 30 seconds, a stop at most 5.
+CHANGES_WITHIN_S = 35.0
+
+
+class CellRuns(Misconfigured):
+    """A cell already runs on the folder."""
 
 
 def run_cell(settings: Settings, *, separate: bool, history: bool, quiet: bool, listen: str | None) -> None:
     """Migrates, starts, and keeps the cell running until Ctrl-C or SIGTERM. Raises Misconfigured, StartFailed."""
+    targets, processes = plan(settings, separate=separate, listen=listen)
     house = House(settings)
     house.make_folders()
+    addresses = settings.run / ADDRESSES
     with only_cell_in(settings):
+        addresses.unlink(missing_ok=True)  # of a cell that was killed
         migrate(house)
         if history:
             start_history(house.log)
         house.close()
-        targets, processes = plan(settings, separate=separate, listen=listen)
-        supervisor = Supervisor(processes, on_line=lambda name, line: print(f"{name}: {line}", file=sys.stderr))
-        addresses = settings.run / ADDRESSES
+        supervisor = _Announced(processes, addresses)
         with supervisor.listening():  # from before the start to the end: between start and run nobody else would
             supervisor.start()
             if supervisor.stop_requested:
                 return
+            supervisor.tell()
             try:
                 told = {"pid": os.getpid(), "targets": targets, "processes": supervisor.pids()}
-                addresses.write_text(json.dumps(told))
+                _write(addresses, json.dumps(told))
                 announce_ready()
                 if not quiet:
                     where = ", ".join(sorted(set(targets.values())))
@@ -50,8 +59,38 @@ def run_cell(settings: Settings, *, separate: bool, history: bool, quiet: bool, 
                 addresses.unlink(missing_ok=True)
 
 
+class _Announced(Supervisor):
+    """Takes the addresses away as soon as it is to stop: who looks for the cell then waits for its end, and does not
+    call those who are leaving. What its processes say before they are up is kept back: why a start failed, the failure
+    itself says."""
+
+    def __init__(self, processes: Sequence[Process], addresses: Path) -> None:
+        super().__init__(processes, on_line=self._hear)
+        self._addresses = addresses
+        self._kept_back: list[str] | None = []
+
+    def _hear(self, name: str, line: str) -> None:
+        told = f"{name}: {line}"
+        if self._kept_back is None:
+            print(told, file=sys.stderr)
+        else:
+            self._kept_back.append(told)
+
+    def tell(self) -> None:
+        """What was kept back, and from now on each line as it comes."""
+        for line in self._kept_back or ():
+            print(line, file=sys.stderr)
+        self._kept_back = None
+
+    def request_stop(self) -> None:
+        self._addresses.unlink(missing_ok=True)
+        super().request_stop()
+
+
 def plan(settings: Settings, *, separate: bool, listen: str | None = None) -> tuple[dict[str, str], list[Process]]:
-    """Where each service answers, and the processes that make it so."""
+    """Where each service answers, and the processes that make it so. Raises Misconfigured."""
+    if listen and not re.fullmatch(r".+:[1-9][0-9]{0,4}", listen):
+        raise Misconfigured(f"--listen {listen}: give HOST:PORT, for example 127.0.0.1:8443")
     environment = {**os.environ, **settings.environment(), "PYTHONUNBUFFERED": "1"}
     environment.setdefault("GRPC_VERBOSITY", "ERROR")
 
@@ -75,14 +114,23 @@ def plan(settings: Settings, *, separate: bool, listen: str | None = None) -> tu
 
 @contextmanager
 def only_cell_in(settings: Settings, within_s: float = 1.0) -> Iterator[None]:
-    """Holds the folder's lock. Raises Misconfigured when a cell runs on it already."""
-    with open(settings.run / "lock", "w", encoding="ascii") as lock:
+    """Holds the folder's lock. Raises CellRuns when a cell does already, Misconfigured when the folder is not ours."""
+    with _lock_file(settings) as lock:
         until = time.monotonic() + within_s
         while not _locked(lock):
             if time.monotonic() >= until:
-                raise Misconfigured(f"a cell already runs on {settings.data}; stop it first, or use another folder")
+                raise CellRuns(f"a cell already runs on {settings.data}; stop it first, or use another folder")
             time.sleep(0.02)  # somebody may only be looking whether a cell runs
         yield
+
+
+def _lock_file(settings: Settings) -> IO[str]:
+    try:
+        return open(settings.run / "lock", "w", encoding="ascii")
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Misconfigured(f"{settings.data}: cannot be written ({error.strerror})") from error
 
 
 def _locked(lock: IO[str]) -> bool:
@@ -94,12 +142,26 @@ def _locked(lock: IO[str]) -> bool:
 
 
 def running_cell(settings: Settings) -> dict[str, Any] | None:
-    """What a running cell says of itself: pid, targets, processes; None when none runs on this folder."""
-    try:
-        with only_cell_in(settings, within_s=0):
+    """What a running cell says of itself: pid, targets, processes; None when none runs on this folder.
+
+    One that is starting or stopping is waited for.
+    """
+    until = time.monotonic() + CHANGES_WITHIN_S
+    while time.monotonic() < until:
+        try:
+            with only_cell_in(settings, within_s=0):
+                return None
+        except FileNotFoundError:
             return None
-    except FileNotFoundError:
-        return None
-    except Misconfigured:
-        path: Path = settings.run / ADDRESSES
-        return dict(json.loads(path.read_text())) if path.exists() else None
+        except CellRuns:
+            with suppress(FileNotFoundError):
+                return dict(json.loads((settings.run / ADDRESSES).read_text()))
+        time.sleep(0.05)
+    return None
+
+
+def _write(path: Path, text: str) -> None:
+    """All of it, or nothing, for whoever reads at the same time."""
+    unready = path.with_suffix(".new")
+    unready.write_text(text)
+    unready.replace(path)

@@ -253,7 +253,7 @@ def test_the_future_stays_the_future_of_the_beginning(tmp_path: Path, start: Sta
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"limit": 5}, "limit None, now 5"),
+        ({"limit": 5}, "limit not set, now 5"),
         ({"zone": "UTC"}, "zone 'America/Sao_Paulo', now 'UTC'"),
         ({"partners": {"Group 1"}}, "partners"),
         ({"tenant": "north"}, "tenant"),

@@ -175,8 +175,8 @@ def test_a_ring_never_fails_what_was_committed_before_it(folder: Path) -> None:
     bell.ring()
 
 
-def test_a_waiter_is_poked_from_another_thread(folder: Path) -> None:
-    ear = SocketBell(folder).listen()
+def test_a_waiter_is_poked_from_another_thread(another: Callable[[], Bell]) -> None:
+    ear = another().listen()
     woken: list[bool] = []
     waiter = threading.Thread(target=lambda: woken.append(ear.wait(LONG_S)))
 

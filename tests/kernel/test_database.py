@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -54,19 +55,17 @@ def test_a_write_commits_whole(database: Database) -> None:
     assert as_uuid(found[0]) == jar_id("a")
 
 
-def test_a_write_that_fails_leaves_no_trace_and_the_next_one_works(database: Database) -> None:
-    with pytest.raises(ZeroDivisionError), database.write() as session:
-        session.execute("INSERT INTO jar VALUES (?, ?)", (jar_id("a"), "half"))
-        raise ZeroDivisionError
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_write_that_fails_leaves_no_trace_and_the_next_one_works(
+    database: Database, error: type[BaseException]
+) -> None:
+    def fail() -> None:
+        with database.write() as session:
+            session.execute("INSERT INTO jar VALUES (?, ?)", (jar_id("a"), "half"))
+            raise error
 
-    put(database, "b")
-    assert all_labels(database) == ["plums"]
-
-
-def test_an_interrupted_write_leaves_no_trace_and_the_next_one_works(database: Database) -> None:
-    with pytest.raises(KeyboardInterrupt), database.write() as session:
-        session.execute("INSERT INTO jar VALUES (?, ?)", (jar_id("a"), "half"))
-        raise KeyboardInterrupt
+    with pytest.raises(error):
+        fail()
 
     put(database, "b")
     assert all_labels(database) == ["plums"]
@@ -162,7 +161,7 @@ def test_the_log_syncs_every_commit_and_views_need_not(tmp_path: Path) -> None:
 
 def test_a_sqlite_that_does_not_sync_as_asked_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Forgetful(sqlite3.Connection):
-        def execute(self, sql: str, *parameters: object) -> sqlite3.Cursor:
+        def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
             return super().execute("pragma synchronous=1" if sql == "pragma synchronous=2" else sql, *parameters)
 
     connect = sqlite3.connect

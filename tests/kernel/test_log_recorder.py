@@ -11,6 +11,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from services.kernel.config import Settings
 from services.kernel.errors import KeptError, Overloaded, Unavailable, VersionConflict
@@ -308,7 +309,7 @@ def head_locked(cell: Cell) -> Iterator[Callable[[], int]]:
         psycopg.connect(cell.settings.database) as holder,
         psycopg.connect(cell.settings.database, autocommit=True) as admin,
     ):
-        holder.execute(f"SELECT * FROM {cell.settings.cell}_log.head FOR UPDATE".encode())
+        holder.execute(SQL("SELECT * FROM {} FOR UPDATE").format(Identifier(f"{cell.settings.cell}_log", "head")))
 
         def writer() -> int:
             while True:

@@ -77,10 +77,7 @@ TAMPERINGS: dict[str, Callable[[Sealed], object]] = {
     "type": lambda sealed: setattr(sealed, "type", "toy.Closed"),
     "field": lambda sealed: setattr(sealed, "field", "phone"),
     "a long field": lambda sealed: setattr(sealed, "field", "x" * 70_000),
-    "type and field shifted": lambda sealed: (
-        setattr(sealed, "type", "toy.Labelledn"),
-        setattr(sealed, "field", "ame"),
-    ),
+    "type and field shifted": lambda sealed: sealed.MergeFrom(Sealed(type="toy.Labelledn", field="ame")),
     "nonce": lambda sealed: setattr(sealed, "nonce", bytes(12)),
     "no nonce": lambda sealed: sealed.ClearField("nonce"),
     "ciphertext": lambda sealed: setattr(

@@ -60,9 +60,8 @@ class Client:
         return Refusal(caught.value)
 
     def health(self, service: str = "") -> Any:
-        return health_pb2_grpc.HealthStub(self.channel).Check(
-            health_pb2.HealthCheckRequest(service=service), wait_for_ready=True, timeout=60
-        )
+        stub: Any = health_pb2_grpc.HealthStub(self.channel)
+        return stub.Check(health_pb2.HealthCheckRequest(service=service), wait_for_ready=True, timeout=60)
 
     def _stub(self, method: str) -> Any:
         return self.channel.unary_unary(
@@ -213,7 +212,7 @@ def test_an_error_of_ours_is_told_without_detail_and_logged_without_what_it_held
 
 
 def test_bytes_that_are_no_request_are_refused(client: Client) -> None:
-    raw = client.channel.unary_unary(f"/{serving.SERVICE}/Who")
+    raw: Any = client.channel.unary_unary(f"/{serving.SERVICE}/Who")
 
     with pytest.raises(grpc.RpcError) as caught:
         raw(b"\xff\xff\xff", metadata=ANA, timeout=60)

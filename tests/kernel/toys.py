@@ -6,7 +6,7 @@ A Jar is labelled (PolicyDeployed), and closed for good (HistoryStarted).
 import threading
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID, uuid5
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
@@ -38,7 +38,7 @@ CALLER = Caller("user:ana", "main", "/toy.Jars/Label")
 
 class Jar(Aggregate):
     noun = "jar"
-    born_by = (PolicyDeployed,)
+    born_by: ClassVar[tuple[type[Message], ...]] = (PolicyDeployed,)
 
     def __init__(self, id: UUID) -> None:
         super().__init__(id)

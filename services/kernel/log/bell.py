@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -160,13 +160,14 @@ class PostgresBell(Bell):
                 self._ringer = None  # the events are committed; listeners find them after LONGEST_WAIT_S
 
     def listen(self) -> Listener:
-        return _PostgresEar(self._address, self._channel)
+        return _PostgresEar(self._address, self._channel, self.ring)
 
 
 class _PostgresEar(Listener):
-    def __init__(self, address: str, channel: str) -> None:
+    def __init__(self, address: str, channel: str, ring: Callable[[], None]) -> None:
         self._address = address
         self._channel = channel
+        self._ring = ring
         self._connection: Any = None
         self._connect()
 
@@ -190,7 +191,8 @@ class _PostgresEar(Listener):
             return False
 
     def poke(self) -> None:
-        """Its wait ends by itself within LONGEST_WAIT_S: a connection is not to be used by two at once."""
+        # Its connection is not to be used by two at once; that others wake too does no harm.
+        self._ring()
 
     def close(self) -> None:
         self._connection.close()
