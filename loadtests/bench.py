@@ -35,21 +35,23 @@ READ = 5000
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, help="take only the first N rows")
+    parser.add_argument("--keep", type=Path, help="keep the cell in this new folder")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
     if not LOG.exists():
         print(f"{LOG} is not there; set KEPT_SHARED_DATA", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="kept-bench-") as name:
-        folder = Path(name)
-        result = {"load_before": os.getloadavg()[0], **_import(folder, arguments.rows), **_replay(folder)}
+        data = arguments.keep or Path(name) / "cell"
+        if data.exists():
+            parser.error(f"{data} is there already")
+        result = {"load_before": os.getloadavg()[0], **_import(Path(name), data, arguments.rows), **_replay(data)}
     print(json.dumps(result) if arguments.json else "\n".join(f"{key}: {value}" for key, value in result.items()))
     return 0
 
 
-def _import(folder: Path, rows: int | None) -> dict[str, Any]:
+def _import(folder: Path, data: Path, rows: int | None) -> dict[str, Any]:
     call_s, commit_s = bare_call_s(folder), bare_commit_s(folder)
-    data = folder / "cell"
     memory = _Memory(read_settings(os.environ, data))
     command = [*KEPT, "import", "servicenow", str(LOG), "--zone", ZONE, "--data", str(data), "--json"]
     if rows is not None:
@@ -77,8 +79,7 @@ def _import(folder: Path, rows: int | None) -> dict[str, Any]:
     }
 
 
-def _replay(folder: Path) -> dict[str, Any]:
-    data = folder / "cell"
+def _replay(data: Path) -> dict[str, Any]:
     bare_s = _bare_read_s(data)
     output = subprocess.run(
         [*KEPT, "replay", "--verify", "--data", str(data), "--json", "--quiet"],
