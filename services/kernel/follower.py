@@ -152,7 +152,6 @@ class Follower(ABC):
             self.handle(session, event)
             return
         Positions(session).park(Parked(self.name, event.position, key, park or "queues behind a parked event"))
-        self._parked_keys.add(key)
 
     def _blame(self, error: Exception, poisoned: Poisoned) -> Exception:
         """The event, unless the database failed: a full disk or a lost connection parks nothing."""

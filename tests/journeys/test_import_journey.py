@@ -1,6 +1,7 @@
 """A history is imported through the real processes; replayed, it is the same; imported twice, it is the same history."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests import history
 from tests.kept import ROOT, cell_up, digest, import_command, kept, kept_json, made_sample
 
 
@@ -62,9 +64,17 @@ def test_services_in_processes_of_their_own_give_the_same_streams(sample: Path, 
     assert digest(tmp_path / "separate") == digest(imported)
 
 
-def test_one_changed_byte_is_found_and_its_position_named(sample: Path, tmp_path: Path) -> None:
-    data = tmp_path / "changed"
-    _import(sample, data)
+def test_the_same_history_without_processes_gives_the_same_streams(
+    sample: Path, imported: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "played").mkdir()
+    history.imported(tmp_path / "played", sample)
+
+    assert digest(tmp_path / "played") == digest(imported)
+
+
+def test_one_changed_byte_is_found_and_its_position_named(imported: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(imported, tmp_path / "changed", ignore=shutil.ignore_patterns("run")))
     with sqlite3.connect(data / "log.db") as log:
         (record,) = log.execute("SELECT record FROM log WHERE position = 100").fetchone()
         changed = bytes([*record[:-1], record[-1] ^ 1])

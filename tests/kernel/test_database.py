@@ -50,7 +50,7 @@ def test_a_write_commits_whole(database: Database) -> None:
 
     assert all_labels(database) == ["50%", "why"]
     with database.read() as session:
-        found = session.execute("SELECT id FROM jar WHERE label = ?", ("50%",)).fetchone()
+        found = session.execute("SELECT id FROM jar WHERE label = ? AND label LIKE '5%'", ("50%",)).fetchone()
     assert found is not None
     assert as_uuid(found[0]) == jar_id("a")
 
@@ -79,6 +79,23 @@ def test_a_mistake_of_ours_is_no_refusal(database: Database) -> None:
 
     assert not isinstance(caught.value, (Unavailable, Misconfigured))
     assert all_labels(database) == ["plums"]
+
+
+def test_a_connection_is_used_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = 0
+    connect = database._connect
+
+    def counted() -> Any:
+        nonlocal made
+        made += 1
+        return connect()
+
+    monkeypatch.setattr(database, "_connect", counted)
+    for name in "abc":
+        put(database, name)
+        all_labels(database)
+
+    assert made <= 1
 
 
 def test_many_threads_read_and_write_over_one_pool(database: Database) -> None:

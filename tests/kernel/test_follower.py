@@ -347,6 +347,19 @@ def test_a_release_that_breaks_a_rule_of_the_tables_takes_nothing_else_with_it(
     assert [position for position, _ in parked(follower)] == [4, 5]
 
 
+def test_a_release_of_one_key_leaves_another_parked(house: House, follower: ViewFollower, trouble: Trouble) -> None:
+    trouble.always["bad"] = BAD
+    given(house.log, labelled("b", 1, "bad"), labelled("a", 1, "bad"), labelled("b", 2, "b2"), labelled("a", 2, "a2"))
+    drain(follower)
+    trouble.always.clear()
+
+    release(house, 1)
+    drain(follower)
+
+    assert rows(follower) == {"a": "bad a2"}
+    assert parked(follower) == [(1, str(jar_id("b"))), (3, str(jar_id("b")))]
+
+
 def test_a_release_of_another_key_or_another_follower_does_nothing(
     house: House, follower: ViewFollower, trouble: Trouble
 ) -> None:

@@ -112,6 +112,16 @@ def test_an_error_nobody_foresaw_leaves_all_in_doubt_and_the_next_goes_on() -> N
     assert list(recorder.insert_events([labelled("next", 1)])) == [1]
 
 
+def test_a_refusal_of_the_storage_is_passed_on_to_all_as_it_is() -> None:
+    log = GatedLog(error=Unavailable("storage-full"))
+    log.gate.set()
+
+    with pytest.raises(Unavailable) as caught:
+        counting(log).insert_events([labelled("a", 1)])
+
+    assert caught.value.slug == "storage-full"
+
+
 # Many at once
 
 
@@ -122,12 +132,27 @@ def test_many_threads_leave_a_dense_log_with_every_receipt_once(house: House) ->
     assert len(receipts) == 160
 
 
+def test_many_recorders_leave_a_dense_log_with_every_receipt_once(house: House, cell: Cell) -> None:
+    """Each has databases of its own, as a process has."""
+    houses = [cell.house() for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda one: append_from_threads(one, str(id(one)), threads=2, each=10), houses))
+    receipts = [receipt for receipts in found for receipt in receipts]
+
+    assert_every_receipt_once(house.log, receipts, streams=3)
+    assert len(receipts) == 80
+    for one in houses:
+        one.close()
+
+
 def test_two_processes_leave_a_dense_log_with_every_receipt_once(cell: Cell) -> None:
     house = cell.house()
     house.make()
     context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
-    processes = [context.Process(target=append_in_process, args=(cell.settings, n, results)) for n in (1, 2)]
+    together = context.Barrier(2)
+    arguments = [(cell.settings, number, together, results) for number in (1, 2)]
+    processes = [context.Process(target=append_in_process, args=each) for each in arguments]
     for process in processes:
         process.start()
     receipts = results.get() + results.get()
@@ -278,8 +303,9 @@ def append_from_threads(house: House, name: str, *, threads: int, each: int) -> 
     return receipts
 
 
-def append_in_process(settings: Settings, number: int, results: Any) -> None:
+def append_in_process(settings: Settings, number: int, together: Any, results: Any) -> None:
     house = House(settings)
+    together.wait()
     results.put(append_from_threads(house, f"process {number}", threads=4, each=15))
     house.close()
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.kernel.house import House
 from services.kernel.merkle import EMPTY_ROOT, Edge, leaf_hash
-from tests.kernel.toys import given, labelled
+from tests.kernel.toys import labelled, save
 
 
 def root_of(leaves: list[bytes]) -> bytes:
@@ -73,8 +73,9 @@ def test_the_empty_tree_has_the_hash_of_nothing() -> None:
 
 def test_the_logs_leaves_and_roots_are_those_of_what_it_holds(house: House) -> None:
     log = house.log
-    for version in range(1, 12):
-        given(log, labelled("a", version, label=f"label {version}"))
+    for version in range(1, 40, 4):
+        first, *others = (labelled("a", version + more, label=f"label {version}") for more in range(4))
+        log.append([save(first), save(*others)])
 
         with log.database.read() as session:
             rows = session.execute("SELECT position, recorded_at, record, leaf FROM log ORDER BY position").fetchall()

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example
 from hypothesis import given as each
 from hypothesis import settings as bounded
 from hypothesis import strategies as st
@@ -384,6 +385,7 @@ def test_decisions_are_the_same_whatever_the_batch_size(given_steps: list[Step])
 
 @bounded(max_examples=15, deadline=None)
 @each(steps)
+@example([Step(tuple((jar, "plums") for jar in "aabbaa"), 9)])
 def test_decisions_are_the_same_whatever_is_kept_in_memory(given_steps: list[Step]) -> None:
     assert decided(given_steps, aggregates_kept=1) == decided(given_steps)
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -257,6 +257,44 @@ def test_a_call_that_nobody_waits_for_any_more_is_not_made(server: grpc.Server, 
     client.channel.close()
 
 
+def test_a_call_whose_deadline_passed_in_the_queue_is_refused(server: grpc.Server) -> None:
+    served: list[object] = []
+    handler: Any = grpc.unary_unary_rpc_method_handler(lambda request, context: served.append(request))
+    details: Any = HandlerCallDetails("/toy.Jars/Note", ())
+    guarded = Guard().intercept_service(lambda _: handler, details)
+    assert guarded is not None
+    assert guarded.unary_unary is not None
+    context: Any = LateContext()
+
+    with pytest.raises(Aborted) as caught:
+        guarded.unary_unary("request", context)
+
+    assert caught.value.args == (grpc.StatusCode.UNAVAILABLE, "the caller no longer waits for this")
+    assert served == []
+
+
+class Aborted(Exception):
+    pass
+
+
+class LateContext:
+    """A call that nobody waits for any more."""
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
+        return ANA
+
+    def time_remaining(self) -> float:
+        return 0.0
+
+    def abort_with_status(self, status: Any) -> None:
+        raise Aborted(status.code, status.details)
+
+
+class HandlerCallDetails(NamedTuple):
+    method: str
+    invocation_metadata: Sequence[tuple[str, str]]
+
+
 # Traces
 
 
@@ -426,6 +464,7 @@ def reflected(client: Client) -> list[str]:
 
 def test_a_busy_port_is_told_as_such(folder: Path) -> None:
     with socket.socket() as busy:
+        busy.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # another of ours would share it, if we let it
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         address = f"127.0.0.1:{busy.getsockname()[1]}"
@@ -445,7 +484,21 @@ def test_a_socket_that_cannot_be_made_is_told_as_such(folder: Path) -> None:
     assert "cannot be listened on" in told
 
 
-def test_without_a_supervisor_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(READY_FD, raising=False)
+def test_readiness_is_announced_once_and_not_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    monkeypatch.setenv(READY_FD, str(write))
+
+    announce_ready()
+    announce_ready()
+
+    assert READY_FD not in os.environ
+    with os.fdopen(read, "rb") as pipe:
+        assert pipe.read() == READY
+
+
+def test_a_supervisor_that_is_gone_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    monkeypatch.setenv(READY_FD, str(write))
 
     announce_ready()

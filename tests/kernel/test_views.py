@@ -78,7 +78,7 @@ def test_a_view_that_does_not_get_there_is_told_as_behind(
     given(house.log, labelled("a", 1))
 
     for _ in range(views_module.MOST_WAITING + 1):  # each gives its place back
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(Unavailable, match="is not there yet") as caught:
             count(reader, after_position=1)
         assert caught.value.slug == "view-behind"
 
@@ -99,7 +99,7 @@ def test_only_few_wait_at_once(
     for _ in threads:
         bell.listening.acquire()
 
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(Unavailable, match="has not read that position yet") as caught:
         count(reader, after_position=1)
     drain(follower)
     for thread in threads:

@@ -104,13 +104,13 @@ def jar_id(name: str) -> UUID:
     return uuid5(NAMES, name)
 
 
-def labelled(jar: str, version: int, label: str = "plums", customer: UUID | None = None) -> Entry:
+def labelled(jar: str, version: int, label: str = "plums", customer: UUID | None = None, at: datetime = NOW) -> Entry:
     """An event on its way into the log."""
-    return entry(jar, version, PolicyDeployed(name=label), customer)
+    return entry(jar, version, PolicyDeployed(name=label), customer, at)
 
 
-def entry(jar: str | UUID, version: int, body: Message, customer: UUID | None = None) -> Entry:
-    stamp = Stamp("main", "user:ana", micros(NOW), correlation_id=str(jar))
+def entry(jar: str | UUID, version: int, body: Message, customer: UUID | None = None, at: datetime = NOW) -> Entry:
+    stamp = Stamp("main", "user:ana", micros(at), correlation_id=str(jar))
     stream = jar if isinstance(jar, UUID) else jar_id(jar)
     event = DomainEvent(stream, version, body, stamp, str(customer or ""))
     return ProtobufMapper().to_stored_event(event)

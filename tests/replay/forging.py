@@ -22,7 +22,7 @@ class Forger:
 
     def __init__(self, original: Path, folder: Path) -> None:
         self.data = folder / "forged"
-        shutil.copytree(original, self.data)
+        shutil.copytree(original, self.data, ignore=shutil.ignore_patterns("run"))
 
     @contextmanager
     def file(self, name: str) -> Iterator[sqlite3.Connection]:

@@ -356,9 +356,9 @@ def test_a_promise_that_starts_again_can_be_kept_after_it_was_broken() -> None:
 
 def test_a_promise_that_was_released_does_not_start_again() -> None:
     desk = Desk(rule(priority=case.PRIORITY_MODERATE, on_reopen=e.ON_REOPEN_RESTART)).given(opened("06 09:00"))
-    desk.given(prioritized("06 10:00", LOW), resolved("06 11:00"))
+    desk.given(prioritized("06 10:00", LOW), prioritized("06 11:00", case.PRIORITY_MODERATE), resolved("06 12:00"))
 
-    desk.when(reopened("06 12:00"), passed("20 09:00")).then_nothing()
+    desk.when(reopened("06 13:00"), passed("20 09:00")).then_nothing()
 
 
 def test_a_promise_that_starts_again_goes_by_the_priority_that_the_case_has_then() -> None:
