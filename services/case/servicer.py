@@ -116,9 +116,9 @@ class CaseServicer(CaseServiceServicer):
         self, case_id: UUID, case: m.CaseSummary, need: bytes, urgency: bytes, notes: list[tuple[m.Note, bytes]]
     ) -> m.GetCaseResponse:
         answer = m.GetCaseResponse(case=case)
-        answer.need, answer.erased = opened(self._sealer, need, case_id)
-        answer.urgency, _ = opened(self._sealer, urgency, case_id)
+        answer.need, answer.erased = opened(self._sealer, need, case_id, "need")
+        answer.urgency, _ = opened(self._sealer, urgency, case_id, "urgency")
         for note, text in notes:
-            note.text, _ = opened(self._sealer, text, case_id)
+            note.text, _ = opened(self._sealer, text, case_id, "text")
             answer.notes.append(note)
         return answer

@@ -1,31 +1,42 @@
-"""`kept parked`: what deciding followers could not handle; an operator's answer is recorded on the log."""
+"""`kept parked`: what followers could not handle; an operator's answer is recorded on the log."""
 
 import json
+import os
 import uuid
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
-from kept.cell.v1.service_pb2 import ListParkedRequest, ReleaseParkedRequest
+from kept.cell.v1.service_pb2 import ReleaseParkedRequest
 
 from services.cli.cell import open_cell
 from services.cli.imports.client import Client, RefusedError
+from services.cli.table import NAMES
+from services.kernel.config import read_settings
+from services.kernel.house import House
+from services.kernel.log.positions import Positions
 
 DATA = click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the cell.")
 
 
 @click.group()
 def parked() -> None:
-    """Events that a deciding follower could not handle, and those that queue behind them."""
+    """Events that a follower could not handle, and those that queue behind them."""
 
 
 @parked.command("list")
 @DATA
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_parked(data: Path | None, *, as_json: bool) -> None:
-    """Show what is parked, oldest first, at most 100."""
-    with open_cell(data) as connection, Client(connection) as client:
-        found = client.call("cell", "ListParked", ListParkedRequest()).parked
-    rows = [{"follower": one.follower, "position": one.position, "key": one.key, "reason": one.reason} for one in found]
+    """Show what is parked, oldest first."""
+    house = House(read_settings(os.environ, data))
+    house.require()
+    rows: list[dict[str, Any]] = []
+    for database in (house.log.database, *(house.views_database(name) for name in NAMES)):
+        with database.read() as session:
+            rows.extend(asdict(one) for one in Positions(session).parked())
+    rows.sort(key=lambda row: (row["position"], row["follower"]))
     if as_json:
         click.echo(json.dumps(rows))
         return

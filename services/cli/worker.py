@@ -32,6 +32,8 @@ from services.kernel.telemetry import start_telemetry
 
 def main(names: tuple[str, ...]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # nameko logs a failed batch with its whole message, which may hold personal data; follow tells the type alone.
+    logging.getLogger("nameko.containers").setLevel(logging.CRITICAL)
     try:
         settings = read_settings(os.environ)
         start_telemetry("-".join(("worker", *names)), settings.otlp_endpoint)

@@ -100,11 +100,12 @@ class CustomerServicer(CustomerServiceServicer):
     def _opened(self, found: views.Found, items: list[tuple[m.Item, bytes]]) -> m.GetCustomerResponse:
         answer, party_id = found.customer, found.party_id
         contact = answer.contact
-        contact.name, answer.erased = opened(self._sealer, found.name, party_id)
-        contact.email, _ = opened(self._sealer, found.email, party_id)
+        contact.name, answer.erased = opened(self._sealer, found.name, party_id, "contact.name")
+        contact.email, _ = opened(self._sealer, found.email, party_id, "contact.email")
         if not answer.erased:  # one key for all of the contact
-            contact.phones.extend(opened(self._sealer, phone, party_id)[0] for phone in found.phones)
+            for at, phone in enumerate(found.phones):
+                contact.phones.append(opened(self._sealer, phone, party_id, f"contact.phones[{at}]")[0])
         for item, site in items:
-            item.site, _ = opened(self._sealer, site, check_uuid("item_id", item.item_id))
+            item.site, _ = opened(self._sealer, site, check_uuid("item_id", item.item_id), "site")
             answer.items.append(item)
         return answer

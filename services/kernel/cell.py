@@ -65,7 +65,7 @@ class CellApplication(Application):
         if answered is not None:
             return answered
         if self.clock.history_now() is not None:
-            return self._nothing()
+            return self._nothing(command)
         refuse_unless_empty(self.event_log)
         return self._set_time(command, HistoryStarted(), EPOCH)
 
@@ -78,7 +78,7 @@ class CellApplication(Application):
         if receipt is None and to > now:
             receipt = self._set_time(command, TimeAdvanced(now=timestamp(to)), to)
         elif receipt is None:
-            receipt = self._nothing()
+            receipt = self._nothing(command)
             self.event_log.bell.ring()
         wait_until(self.event_log.bell, self._all_at_head, DRAIN_WITHIN, "followers-behind")
         return receipt
@@ -89,7 +89,9 @@ class CellApplication(Application):
         if answered is not None:
             return answered
         with self.event_log.database.read() as session:
-            if key not in Positions(session).parked_keys(follower):
+            positions = Positions(session)
+            # A view's follower keeps its parked events beside its view; it finds out itself whether there are any.
+            if follower in positions.all() and key not in positions.parked_keys(follower):
                 raise NotFound("key-not-parked", f"{follower} has parked nothing under {key}")
         release = ParkedKeyReleased(follower=follower, key=key, skip_first=skip_first, reason=reason)
         return self._append(command, uuid5(CODE_STREAM, f"{follower}/parked"), release, command.stamp.occurred_at)
@@ -121,9 +123,13 @@ class CellApplication(Application):
         known = self.event_log.answer(command.request.key)
         return None if known is None else self._receipt_again(command, known)
 
-    def _nothing(self) -> Receipt:
+    def _nothing(self, command: Command) -> Receipt:
+        """Nothing had to be recorded but that this request was answered, so that it is answered the same again."""
         version = self.event_log.version(TIME_STREAM)
-        return Receipt(id=str(TIME_STREAM), version=version, position=self.event_log.position())
+        (outcome,) = self.event_log.append([Save((), command.request, TIME_STREAM, version)])
+        if isinstance(outcome, KeptError):
+            raise VersionConflict(TIME_STREAM)
+        return Receipt(id=str(TIME_STREAM), version=version, position=outcome)
 
     def _all_at_head(self) -> bool:
         with self.event_log.database.read() as session:

@@ -1,5 +1,6 @@
 """What every process of a cell is built from: the log, the keys, the clock and the databases, from one set of settings."""
 
+import tempfile
 from functools import cached_property
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class House:
             settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
             for folder in (settings.run, settings.run / "log", settings.run / "views"):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryFile(dir=settings.data):
+                pass  # a folder that is there and cannot be written is found out now, not by the first customer
         except OSError as error:
             raise Misconfigured(f"{settings.data}: cannot be made or written ({error.strerror})") from error
 

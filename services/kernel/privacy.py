@@ -177,11 +177,17 @@ class Sealer:
         return b"".join(len(part.encode()).to_bytes(4, "big") + part.encode() for part in parts)
 
 
-def opened(sealer: Sealer, sealed: bytes, stream: UUID) -> tuple[str, bool]:
-    """The text of a view's sealed column, and whether it was erased. Nothing sealed opens as an empty text."""
+def opened(sealer: Sealer, sealed: bytes, stream: UUID, field: str) -> tuple[str, bool]:
+    """The text of a view's sealed column, and whether it was erased. Nothing sealed opens as an empty text.
+
+    Raises ValueError when it was sealed for another stream or field.
+    """
     if not sealed:
         return "", False
-    text = sealer.open(Sealed.FromString(sealed), stream=stream)
+    message = Sealed.FromString(sealed)
+    if message.field != field:
+        raise ValueError(f"sealed for field {message.field}, found as {field} in {stream}")
+    text = sealer.open(message, stream=stream)
     return ("", True) if isinstance(text, Erased) else (text, False)
 
 
@@ -189,15 +195,34 @@ def read_master_key(path: Path, *, make: bool) -> bytes:
     """The 32 bytes, base64 in a file that only its owner reads. Raises Misconfigured."""
     try:
         if make and not path.exists():
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(handle, "wb") as file:
-                file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+            _make_master_key(path)
         key = base64.b64decode(path.read_bytes(), validate=False)
     except (OSError, ValueError) as error:
         raise Misconfigured(f"{path}: the master key cannot be read or made; restore it from a copy") from error
     if len(key) != KEY_BYTES:
         raise Misconfigured(f"{path}: a master key is {KEY_BYTES} bytes in base64")
     return key
+
+
+def _make_master_key(path: Path) -> None:
+    """Whole and on the disk, or not there at all: everything sealed from now on depends on it."""
+    half_made = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(half_made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(half_made, path)  # never over one that somebody else has just made
+    except FileExistsError:
+        pass
+    finally:
+        half_made.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _label(subject: UUID, purpose: str) -> bytes:

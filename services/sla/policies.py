@@ -186,6 +186,8 @@ class SlaPolicy(Policy):
 
     def _rules(self, session: Session, case_id: UUID, clocks: list["_Running"]) -> dict[int, e.TargetRule | None]:
         """For each target, the rule of its pinned policy that matches the case as it is now."""
+        if not clocks:
+            return {}
         facts = _facts(session, case_id)
         tenant, matched = facts[0], facts[3:]
         rules = {}

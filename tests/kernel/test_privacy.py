@@ -146,10 +146,17 @@ def test_nothing_is_sealed_for_an_erased_subject(house: House) -> None:
 def test_a_view_shows_an_erased_text_as_erased_and_an_absent_one_as_empty(sqlite_house: House) -> None:
     sealed = sqlite_house.sealer.seal(NAME, place()).SerializeToString()
 
-    assert opened(sqlite_house.sealer, sealed, STREAM) == (NAME, False)
-    assert opened(sqlite_house.sealer, b"", STREAM) == ("", False)
+    assert opened(sqlite_house.sealer, sealed, STREAM, place().field) == (NAME, False)
+    assert opened(sqlite_house.sealer, b"", STREAM, place().field) == ("", False)
     sqlite_house.keys.destroy(ANA)
-    assert opened(sqlite_house.sealer, sealed, STREAM) == ("", True)
+    assert opened(sqlite_house.sealer, sealed, STREAM, place().field) == ("", True)
+
+
+def test_a_text_does_not_open_as_another_field(sqlite_house: House) -> None:
+    sealed = sqlite_house.sealer.seal(NAME, place()).SerializeToString()
+
+    with pytest.raises(ValueError, match="sealed for field"):
+        opened(sqlite_house.sealer, sealed, STREAM, "another")
 
 
 # At rest

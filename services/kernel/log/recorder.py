@@ -1,5 +1,6 @@
 """The library's ApplicationRecorder over our log, with group commit: savers that wait together commit together."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Entry, Request, Save
 
 MOST_WAITING = 1000
+_log = logging.getLogger(__name__)
 
 
 class LogRecorder(ApplicationRecorder):
@@ -61,6 +63,7 @@ class LogRecorder(ApplicationRecorder):
         except KeptError as error:
             outcomes = [error] * len(batch)
         except Exception as error:
+            _log.error("the log's append ended with %s", type(error).__name__)
             in_doubt = Unavailable("log-in-doubt", "it is not known whether this was recorded; send the same again")
             in_doubt.__cause__ = error
             outcomes = [in_doubt] * len(batch)

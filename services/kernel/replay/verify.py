@@ -124,7 +124,7 @@ class _Sandbox:
             database = ScratchSQLite(folder / f"{views.name}.db")
             views.migrate(database)
             name = f"{views.name}-views"
-            parked = {one.position for one in Positions(live).parked(name)}
+            parked = self._parked(live, name)
             self._views.append(_View(views, database, Positions(live).get(name), parked))
         self._policies = []
         for policy in policies:
@@ -132,12 +132,19 @@ class _Sandbox:
             migrate(
                 database, policy.name, [[sql for table in policy.tables for sql in table.statements(database.dialect)]]
             )
-            parked = {one.position for one in Positions(log).parked(policy.name)}
+            parked = self._parked(log, policy.name)
             replayed = ReplayedPolicy(policy, Positions(log).get(policy.name), parked, findings)
             self._policies.append((replayed, database))
         self.reads = frozenset().union(
             *(view.views.reads for view in self._views), *(policy.policy.reads for policy, _ in self._policies)
         )
+
+    def _parked(self, live: Session, follower: str) -> set[int]:
+        """Left out here as there; but what is left out is not as it should be, so it is told."""
+        parked = Positions(live).parked(follower)
+        for one in parked:
+            self._findings.add("event-parked", one.position, f"{follower} could not handle it: {one.reason}")
+        return {one.position for one in parked}
 
     def open(self, stack: ExitStack) -> tuple[list[Session], list[Session]]:
         """A transaction on each database, for one batch."""

@@ -8,11 +8,15 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.kernel.errors import Invalid, KeptError, Unavailable
+from services.kernel.errors import Invalid, KeptError, Misconfigured, Unavailable
 
 DOMAIN = "kept"
 LONGEST_TEXT = 300
 _log = logging.getLogger(__name__)
+
+
+# What is wrong with this process's own set-up is for its operator: the caller learns that it may come back.
+_OURS = Unavailable("unavailable", "this cannot be done now; try again later", retry_after_s=1.0)
 
 
 def abort(context: grpc.ServicerContext, error: Exception) -> None:
@@ -27,6 +31,9 @@ def abort(context: grpc.ServicerContext, error: Exception) -> None:
         message = "an error of ours; it was logged. Sent again, the same request id is done once at most"
         context.abort(grpc.StatusCode.INTERNAL, message)
         return
+    if isinstance(error, Misconfigured):
+        _log.error("%s", error)
+        error = _OURS
     context.abort_with_status(rpc_status.to_status(_status(error)))
 
 
