@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -54,8 +55,9 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def data(sound: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(sound, tmp_path / "cell"))
+def data(sound: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="kept-") as folder:  # short: its sockets are then in the folder itself
+        yield Path(shutil.copytree(sound, Path(folder) / "cell"))
 
 
 def kept(*arguments: object, **environment: str) -> tuple[int, str]:

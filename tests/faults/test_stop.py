@@ -1,5 +1,6 @@
 """Ctrl-C, SIGTERM, even `kill -9`: whatever ends a cell or an import, it is gone within five seconds, processes and all."""
 
+import json
 import os
 import select
 import signal
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -55,7 +57,7 @@ def processes_of(data: Path) -> set[int]:
     return found
 
 
-def wait_until(so: Callable[[], bool], process: "subprocess.Popen[str]", within_s: float) -> None:
+def wait_until(so: Callable[[], bool], process: "subprocess.Popen[Any]", within_s: float) -> None:
     """Looks again and again while the process runs, and once when it has ended."""
     until = monotonic() + within_s
     while not so() and monotonic() < until and process.poll() is None:
@@ -103,6 +105,23 @@ def test_a_cell_stops_whole(tmp_path: Path, number: signal.Signals, options: tup
     assert [path.name for path in (data / "run").rglob("*") if path.is_socket()] == []
 
 
+def test_nobody_is_sent_to_a_cell_that_is_stopping(tmp_path: Path) -> None:
+    data = tmp_path / "cell"
+    settings = read_settings({}, data)
+    with cell_up(data) as cell:
+        told = running_cell(settings)
+        assert told is not None
+        worker = told["processes"]["worker"]
+        os.kill(worker, signal.SIGSTOP)  # so that the stop takes its time
+        cell.terminate()
+
+        wait_until(lambda: not (settings.run / "cell.json").exists(), cell, STOPS_WITHIN_S)
+        assert cell.poll() is None
+        os.kill(worker, signal.SIGCONT)
+        assert running_cell(settings) is None  # it has waited for the end
+        assert cell.wait(STOPS_WITHIN_S) == 0
+
+
 def test_a_cell_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None:
     data = tmp_path / "cell"
     with cell_up(data) as cell:
@@ -115,10 +134,16 @@ def test_a_cell_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
     assert processes_of(data) == set()
 
 
-def test_a_cell_that_is_only_starting_stops_too(tmp_path: Path, started: Started) -> None:
+def test_a_cell_that_is_only_starting_is_not_taken_for_the_one_before_and_stops_too(
+    tmp_path: Path, started: Started
+) -> None:
     data = tmp_path / "cell"
+    addresses = read_settings({}, data).run / "cell.json"
+    addresses.parent.mkdir(parents=True)
+    addresses.write_text('{"pid": 1, "targets": {}, "processes": {}}')  # of a cell that was killed
     cell = started(*KEPT, "up", "--data", str(data))
     wait_until(lambda: bool(processes_of(data)), cell, STARTS_WITHIN_S)
+    assert not addresses.exists() or json.loads(addresses.read_text())["pid"] == cell.pid
     cell.send_signal(signal.SIGTERM)
 
     assert cell.wait(STOPS_WITHIN_S) == 0
@@ -127,7 +152,7 @@ def test_a_cell_that_is_only_starting_stops_too(tmp_path: Path, started: Started
 
 
 def test_an_interrupted_import_stops_its_cell_and_the_same_command_resumes_it(tmp_path: Path, started: Started) -> None:
-    data, command = tmp_path / "cell", import_command(made_sample(tmp_path, incidents=20), tmp_path / "cell")
+    data, command = tmp_path / "cell", import_command(made_sample(tmp_path, incidents=12), tmp_path / "cell")
     imports = started(*command)
     wait_until(lambda: minutes(data) > 10, imports, STARTS_WITHIN_S)
     interrupted_at = monotonic()
@@ -141,18 +166,6 @@ def test_an_interrupted_import_stops_its_cell_and_the_same_command_resumes_it(tm
     assert subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 0
     assert minutes(data) > done
     assert digest(data)
-
-
-def test_an_import_can_go_on_as_soon_as_another_was_killed(tmp_path: Path, started: Started) -> None:
-    """The killed one's cell is still stopping: the next one waits for its end, and does not call it."""
-    data, command = tmp_path / "cell", import_command(made_sample(tmp_path, incidents=20), tmp_path / "cell")
-    imports = started(*command)
-    wait_until(lambda: minutes(data) > 10, imports, STARTS_WITHIN_S)
-    os.kill(imports.pid, signal.SIGKILL)
-
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    assert (again.returncode, again.stderr) == (0, "")
 
 
 def minutes(data: Path) -> int:

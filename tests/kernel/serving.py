@@ -37,6 +37,10 @@ def broken(request: Any, context: grpc.ServicerContext) -> Any:
     raise ZeroDivisionError(f"while serving {request.label}")
 
 
+def misconfigured(request: Any, context: grpc.ServicerContext) -> Any:
+    raise Misconfigured("/srv/kept/log.db: is not a sound SQLite database; restore it from a copy")
+
+
 def add(server: grpc.Server, **methods: Method) -> str:
     """Adds the toy service with these methods; returns its name."""
     handlers = {

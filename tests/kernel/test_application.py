@@ -399,6 +399,7 @@ def test_an_event_may_have_another_time_than_its_cause() -> None:
     jar.record(PolicyDeployed(name="early"), occurred_at=7)
     jar.record(PolicyDeployed(name="now"))
 
+    assert jar.tenant == "main"
     early, now = jar.collect_events()
     assert (early.stamp.occurred_at, now.stamp.occurred_at) == (7, micros(NOW))
     assert replace(early.stamp, occurred_at=micros(NOW)) == now.stamp

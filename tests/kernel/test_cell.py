@@ -160,6 +160,8 @@ def test_a_time_that_is_past_moves_nothing(application: CellApplication, clock: 
 
     assert again == Receipt(id=first.id, version=2, position=2)
     assert (clock.now(), application.event_log.position()) == (LATER, 2)
+    advance(application, MUCH_LATER, "onward")
+    assert advance(application, to, "another request") == again, "remembered, though nothing had to be recorded"
 
 
 def test_the_same_request_gets_the_same_receipt(application: CellApplication, clock: CellClock) -> None:
@@ -368,6 +370,18 @@ def test_a_repeated_release_gets_the_same_receipt_and_is_carried_out_once(
     with pytest.raises(RequestIdReused):
         release(application, key, skip_first=True)
     assert sum(isinstance(event.body, ParkedKeyReleased) for event in events(application.event_log)) == 1
+
+
+def test_a_views_parked_key_is_released_by_its_follower_itself(
+    application: CellApplication, stuck: PolicyFollower
+) -> None:
+    """What a view has parked lies beside it, where the cell does not look."""
+    request = ReleaseParkedRequest(request_id="view", follower="jars-views", key="k", reason="by hand")
+    command = application.command(CALLER, request)
+
+    application.release_parked(command, follower="jars-views", key="k", skip_first=False, reason="by hand")
+
+    assert events(application.event_log)[-1].body == ParkedKeyReleased(follower="jars-views", key="k", reason="by hand")
 
 
 def test_a_key_that_is_not_parked_is_not_found(application: CellApplication, stuck: PolicyFollower) -> None:

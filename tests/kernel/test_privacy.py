@@ -1,5 +1,7 @@
 """Personal data opens only where it was sealed, and never again once its key was destroyed."""
 
+import base64
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -268,6 +270,22 @@ def test_a_master_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert read_master_key(path, make=True) == read_master_key(path, make=False) == made
     assert len(made) == 32
+
+
+def test_a_master_key_is_never_made_over_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process makes one between our looking and our making."""
+    path = tmp_path / "master.key"
+    link = os.link
+
+    def overtaken(source: str, target: str) -> None:
+        path.write_bytes(base64.b64encode(bytes(32)))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", overtaken)
+    ours = read_master_key(path, make=True)
+
+    assert ours == bytes(32)
+    assert [file.name for file in tmp_path.iterdir()] == ["master.key"]
 
 
 @pytest.mark.parametrize("content", [b"", b"c2hvcnQ=", b"\xff\xfe", b"x" * 100])

@@ -112,6 +112,7 @@ def client(server: grpc.Server, sqlite_house: House) -> Iterator[Client]:
         Missing=serving.missing,
         Later=serving.later,
         Broken=serving.broken,
+        Misconfigured=serving.misconfigured,
     )
     server.start()
     made = Client(path)
@@ -209,6 +210,16 @@ def test_an_error_of_ours_is_told_without_detail_and_logged_without_what_it_held
         assert "555" not in text
     assert "ZeroDivision" not in refusal.everything
     assert "Traceback" not in refusal.everything
+
+
+def test_a_mistake_in_our_set_up_is_for_the_operator_and_not_for_the_caller(
+    client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    refusal = client.refused("Misconfigured")
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, ("kept", "unavailable"))
+    assert "/srv/kept/log.db" not in refusal.everything
+    assert "/srv/kept/log.db" in caplog.text
 
 
 def test_bytes_that_are_no_request_are_refused(client: Client) -> None:

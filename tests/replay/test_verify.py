@@ -406,7 +406,7 @@ def test_a_row_added_changed_or_taken_away_is_found(lived: Path, tmp_path: Path,
             assert changed["row-differs"].detail.startswith(f"{name} ")
             assert changed["row-differs"].detail.endswith(f": {column}")
 
-    for other in (bytes(16), b"\xff" * 16):  # before all others, and after them
+    for other in (7, bytes(16), b"\xff" * 16):  # before all others, which are of another kind or not; and after them
         added = (*(other if column == table.key[0] else values[column] for column in table.columns),)
         forger.sql(f"INSERT INTO {name} VALUES ({marks(len(added))})", *added, file=file)  # noqa: S608
         found = forger.found()
@@ -486,6 +486,12 @@ def test_a_seal_that_does_not_open_differs(forger: Forger, vault: Vault) -> None
         vault.put(value)
 
         assert forger.found()["row-differs"].detail == f"case_row {vault.stream}: need"
+
+
+def test_a_seal_where_there_was_none_differs(forger: Forger) -> None:
+    forger.sql("UPDATE party_row SET email = ? WHERE email = ?", b"garbage", b"", file="views-customer")
+
+    assert forger.found()["row-differs"].detail.endswith(": email")
 
 
 def test_what_is_erased_on_both_sides_is_no_difference(forger: Forger, vault: Vault) -> None:

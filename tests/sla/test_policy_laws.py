@@ -230,7 +230,7 @@ def test_an_imported_history_is_judged_as_a_live_one(steps: list[Step]) -> None:
     assert by_clock(decided(steps)) == by_clock(decided(steps, live=True, lockstep=True))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=histories())
 def test_a_kept_promise_used_what_the_calendar_says_of_its_events(steps: list[Step]) -> None:
     for one in decided(steps):
@@ -241,7 +241,7 @@ def test_a_kept_promise_used_what_the_calendar_says_of_its_events(steps: list[St
             assert one.body.used_s <= one.body.budget_s
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=histories(st.one_of(FORTH, ANYWHERE)))
 def test_a_clock_has_one_verdict_until_it_is_planned_anew(steps: list[Step]) -> None:
     verdicts: dict[str, int] = defaultdict(int)
@@ -256,7 +256,7 @@ def test_a_clock_has_one_verdict_until_it_is_planned_anew(steps: list[Step]) -> 
                 assert verdicts[one.record.stream] == isinstance(one.body, e.VerdictCorrected)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(steps=histories(ANYWHERE))
 def test_news_in_any_order_never_use_negative_time_or_more_than_there_was(steps: list[Step]) -> None:
     times = [step.at for step in steps]
