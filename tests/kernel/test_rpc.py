@@ -207,7 +207,7 @@ def test_an_error_of_ours_is_told_without_detail_and_logged_without_what_it_held
     told = [refusal.everything, caplog.text, *capfd.readouterr(), *(repr(whole(span)) for span in ended(spans))]
     for text in told:
         assert "Ana" not in text
-        assert "555" not in text
+        assert "555-0199" not in text
     assert "ZeroDivision" not in refusal.everything
     assert "Traceback" not in refusal.everything
 
