@@ -1,9 +1,10 @@
 """`kept parked`: what followers could not handle; an operator's answer is recorded on the log."""
 
+import getpass
 import json
 import os
 import uuid
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def release(data: Path | None, follower: str, key: str, *, skip: bool, reason: s
     request = ReleaseParkedRequest(
         request_id=str(uuid.uuid4()), follower=follower, key=key, skip_first=skip, reason=reason
     )
-    with open_cell(data) as connection, Client(connection) as client:
+    operator = f"user:{getpass.getuser().lower()}"
+    with open_cell(data) as connection, Client(replace(connection, principal=operator)) as client:
         try:
             receipt = client.call("cell", "ReleaseParked", request).receipt
         except RefusedError as error:

@@ -81,6 +81,7 @@ class Connection:
 
     targets: Mapping[str, str]
     tenant: str = "main"
+    principal: str = PRINCIPAL
     alive: Callable[[], bool] = lambda: True
 
 
@@ -104,7 +105,7 @@ class Client:
         targets = {connection.targets[service] for service in STUBS}
         self._channels = {target: grpc.insecure_channel(target, options=OPTIONS) for target in targets}
         self._stubs = {name: stub(self._channels[connection.targets[name]]) for name, stub in STUBS.items()}
-        self._metadata = (("kept-principal", PRINCIPAL), ("kept-tenant", connection.tenant))
+        self._metadata = (("kept-principal", connection.principal), ("kept-tenant", connection.tenant))
         self._alive = connection.alive
         self._stopping, self._sleep, self._monotonic = stopping, sleep, monotonic
 
