@@ -8,6 +8,7 @@ from typing import Any, cast
 from services.case.views import VIEWS as CASE_VIEWS
 from services.customer.views import VIEWS as CUSTOMER_VIEWS
 from services.kernel.cell import deploy
+from services.kernel.errors import Misconfigured
 from services.kernel.house import House
 from services.kernel.policy import Policy, PolicyFollower
 from services.kernel.views import ViewFollower, ViewSet
@@ -47,7 +48,14 @@ def services(names: tuple[str, ...]) -> tuple[Service, ...]:
 
 
 def migrate(house: House) -> None:
-    """Makes or updates everything that a cell keeps. Raises Misconfigured when something belongs to a newer Kept."""
+    """Makes or updates everything that a cell keeps.
+
+    Raises Misconfigured when something belongs to a newer Kept, or when the log is gone that the views were made from.
+    """
+    house.make_folders()
+    views = [house.views_database(service.name) for service in SERVICES]
+    if not house.database("log").exists() and any(view.exists() for view in views):
+        raise Misconfigured("the event log is missing while its views are there: restore it from a copy")
     house.make()
     for service in SERVICES:
         database = house.views_database(service.name)

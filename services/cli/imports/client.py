@@ -127,7 +127,7 @@ class Client:
         pause, since = FIRST_PAUSE_S, 0.0
         while True:
             try:
-                return rpc(request, timeout=DEADLINE_S, metadata=self._metadata, wait_for_ready=True)
+                return rpc(request, timeout=DEADLINE_S, metadata=self._metadata)
             except grpc.RpcError as error:
                 problem = error
             code = problem.code()
