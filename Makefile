@@ -44,7 +44,7 @@ bench: setup
 # Pins and hashes of everything, without any address; needs `uv` on the PATH.
 lock:
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --no-emit-index-url --no-emit-find-links --extra dev pyproject.toml -o requirements.lock
+	  --extra dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) build *.egg-info
