@@ -22,7 +22,7 @@ from services.kernel.views import ViewReader
 class CaseServicer(CaseServiceServicer):
     def __init__(self, house: House) -> None:
         self._application = CaseApplication(house)
-        self._reader = ViewReader(views.VIEWS, house.views_database("case"), house.log, house.view_bell)
+        self._reader = ViewReader.of(views.VIEWS, house)
         self._sealer = house.sealer
 
     def Open(self, request: m.OpenRequest, context: grpc.ServicerContext) -> m.OpenResponse:

@@ -58,9 +58,8 @@ def migrate(house: House) -> None:
         raise Misconfigured("the event log is missing while its views are there: restore it from a copy")
     house.make()
     for service in SERVICES:
-        database = house.views_database(service.name)
-        service.views.migrate(database)
-        ViewFollower(service.views, house.log, database, house.view_bell).register()
+        service.views.migrate(house.views_database(service.name))
+        ViewFollower.of(service.views, house).register()
         for policy in service.policies:
             PolicyFollower(policy(), house.log, house.clock).migrate()
 

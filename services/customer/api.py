@@ -11,6 +11,6 @@ from services.kernel.house import House
 
 def register(server: grpc.Server, house: House) -> str:
     """Adds the servicer; returns its full name."""
-    VIEWS.require(house.views_database("customer"))
+    VIEWS.require(house.views_database(VIEWS.name))
     add_CustomerServiceServicer_to_server(CustomerServicer(house), server)
     return DESCRIPTOR.services_by_name["CustomerService"].full_name

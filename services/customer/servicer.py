@@ -21,7 +21,7 @@ from services.kernel.views import ViewReader
 class CustomerServicer(CustomerServiceServicer):
     def __init__(self, house: House) -> None:
         self._application = CustomerApplication(house)
-        self._reader = ViewReader(views.VIEWS, house.views_database("customer"), house.log, house.view_bell)
+        self._reader = ViewReader.of(views.VIEWS, house)
         self._sealer = house.sealer
         self._log = house.log
 

@@ -8,7 +8,7 @@ from services.kernel.views import ViewFollower
 
 
 def views(house: House) -> Follower:
-    return ViewFollower(VIEWS, house.log, house.views_database("customer"), house.view_bell)
+    return ViewFollower.of(VIEWS, house)
 
 
 class CustomerWorker:

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Self
 
 from services.kernel.cell import wait_until
 from services.kernel.database import Database, Dialect, Session
 from services.kernel.errors import Unavailable
 from services.kernel.events import LogEvent
 from services.kernel.follower import Batch, Follower
+from services.kernel.house import House
 from services.kernel.log.bell import Bell
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.positions import Positions
@@ -61,6 +63,11 @@ class ViewFollower(Follower):
         self._database = database
         self._bell = bell
 
+    @classmethod
+    def of(cls, views: ViewSet, house: House) -> Self:
+        """The follower of a service's views in this house."""
+        return cls(views, house.log, house.views_database(views.name), house.view_bell)
+
     @property
     def database(self) -> Database:
         return self._database
@@ -85,6 +92,11 @@ class ViewReader:
     log: EventLog
     bell: Bell
     _places: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MOST_WAITING))
+
+    @classmethod
+    def of(cls, views: ViewSet, house: House) -> Self:
+        """The reader of a service's views in this house."""
+        return cls(views, house.views_database(views.name), house.log, house.view_bell)
 
     @contextmanager
     def read(self, after_position: int = 0) -> Iterator[Session]:

@@ -11,6 +11,6 @@ from services.sla.views import VIEWS
 
 def register(server: grpc.Server, house: House) -> str:
     """Adds the servicer; returns its full name."""
-    VIEWS.require(house.views_database("sla"))
+    VIEWS.require(house.views_database(VIEWS.name))
     add_SlaServiceServicer_to_server(SlaServicer(house), server)
     return DESCRIPTOR.services_by_name["SlaService"].full_name

@@ -20,7 +20,7 @@ from services.sla.application import SlaApplication
 class SlaServicer(SlaServiceServicer):
     def __init__(self, house: House) -> None:
         self._application = SlaApplication(house)
-        self._reader = ViewReader(views.VIEWS, house.views_database("sla"), house.log, house.view_bell)
+        self._reader = ViewReader.of(views.VIEWS, house)
 
     def PublishCalendar(
         self, request: m.PublishCalendarRequest, context: grpc.ServicerContext

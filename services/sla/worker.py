@@ -14,7 +14,7 @@ def policy(house: House) -> PolicyFollower:
 
 
 def views(house: House) -> Follower:
-    return ViewFollower(VIEWS, house.log, house.views_database("sla"), house.view_bell)
+    return ViewFollower.of(VIEWS, house)
 
 
 class SlaWorker:
