@@ -11,7 +11,7 @@ from typing import Any, cast
 from google.protobuf.message import Message
 
 from services.case.servicer import CaseServicer
-from services.cli.imports.client import PRINCIPAL, RefusedError
+from services.cli.client import PRINCIPAL, RefusedError
 from services.cli.imports.progress import Silent
 from services.cli.imports.runner import Summary, prepare, run
 from services.cli.table import SERVICES, deploy_policies, migrate
@@ -29,10 +29,20 @@ from services.kernel.replay.verify import Verdict, verify
 from services.kernel.rpc import interceptors
 from services.kernel.rpc.cell_servicer import CellServicer
 from services.kernel.views import ViewFollower
+from services.notification.servicer import NotificationServicer
+from services.notification.worker import sender
+from services.partner_network.servicer import PartnerNetworkServicer
 from services.sla.servicer import SlaServicer
 from tests.kept import ZONE, made_sample
 
-SERVICERS = {"cell": CellServicer, "customer": CustomerServicer, "case": CaseServicer, "sla": SlaServicer}
+SERVICERS = {
+    "cell": CellServicer,
+    "customer": CustomerServicer,
+    "case": CaseServicer,
+    "sla": SlaServicer,
+    "partner_network": PartnerNetworkServicer,
+    "notification": NotificationServicer,
+}
 
 
 class Played:
@@ -53,6 +63,7 @@ class Played:
         self.followers: list[Follower] = [
             PolicyFollower(policy(), house.log, house.clock) for service in SERVICES for policy in service.policies
         ]
+        self.followers.append(sender(house))
         self.followers += [
             ViewFollower(service.views, house.log, house.views_database(service.name), house.view_bell)
             for service in SERVICES
@@ -69,19 +80,21 @@ class Played:
         except KeptError as error:
             raise RefusedError(error.slug, str(error)) from error
 
-    def call(self, service: str, method: str, request: Message, *, tenant: str = "main") -> Any:
+    def call(
+        self, service: str, method: str, request: Message, *, tenant: str = "main", principal: str = PRINCIPAL
+    ) -> Any:
         def called() -> Any:
-            name = f"/kept.{service}.v1.{service.capitalize()}Service/{method}"
-            interceptors._caller.set(Caller(PRINCIPAL, tenant, name))
+            name = f"/kept.{service}.v1.{service.title().replace('_', '')}Service/{method}"
+            interceptors._caller.set(Caller(principal, tenant, name))
             return getattr(self._servicers[service], method)(request, None)
 
         return copy_context().run(called)
 
     def drain(self) -> None:
-        """Every follower reads all that there is, and nothing is parked."""
+        """Every follower reads all that there is, in turn where they take turns, and nothing is parked."""
+        while any(follower.step() for follower in self.followers):
+            pass
         for follower in self.followers:
-            while follower.step():
-                pass
             with follower.database.read() as session:
                 assert session.execute("SELECT * FROM parked").fetchall() == []
 

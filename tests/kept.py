@@ -46,10 +46,13 @@ def digest(data: Path) -> str:
 
 
 @contextmanager
-def cell_up(data: Path, *options: str) -> Iterator["subprocess.Popen[bytes]"]:
+def cell_up(data: Path, *options: str, console: bool = False) -> Iterator["subprocess.Popen[bytes]"]:
     """A cell that is up inside the block."""
     process = subprocess.Popen(
-        [*KEPT, "up", "--data", str(data), *options], cwd=ROOT, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+        [*KEPT, "up", *([] if console else ["--no-console"]), "--data", str(data), *options],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
     )
     try:
         assert process.stderr is not None

@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from kept.case.v1 import events_pb2 as case_events
 from kept.case.v1 import service_pb2 as case
+from kept.common.v1.money_pb2 import Money
 from kept.common.v1.record_pb2 import Receipt
 from kept.customer.v1 import events_pb2 as customer_events
 from kept.customer.v1 import service_pb2 as customer
@@ -30,10 +31,12 @@ from services.kernel.house import House
 from services.kernel.log.port import Recorded, Save
 from services.kernel.rpc import interceptors
 from services.kernel.views import ViewFollower, ViewSet
+from services.partner_network import views as partner_network_views
+from services.partner_network.servicer import PartnerNetworkServicer
 
 START = datetime(2024, 5, 6, 8, 0, tzinfo=UTC)
-SERVICERS = {"customer": CustomerServicer, "case": CaseServicer}
-VIEWS = (customer_views.VIEWS, case_views.VIEWS)
+SERVICERS = {"customer": CustomerServicer, "case": CaseServicer, "partner_network": PartnerNetworkServicer}
+VIEWS = (customer_views.VIEWS, case_views.VIEWS, partner_network_views.VIEWS)
 UNKNOWN = "7d444840-9dc0-11d1-b245-5ffdce74fad2"
 M = TypeVar("M", bound=Message)
 
@@ -203,6 +206,16 @@ def install_item(customer_id: str) -> customer.InstallItemRequest:
         region="310000",
         product_stage=customer_events.PRODUCT_STAGE_GROWTH,
         warranty_until=at(60 * 24 * 730),
+    )
+
+
+def lost_deal(customer_id: str, *clock_ids: str) -> customer.RecordLostDealRequest:
+    return customer.RecordLostDealRequest(
+        customer_id=customer_id,
+        subject="maintenance 2027, Tonglu",
+        sum=Money(currency="CNY", minor_units=12_345_600),
+        reason=customer_events.LOSS_REASON_SERVICE,
+        clock_ids=clock_ids,
     )
 
 

@@ -26,7 +26,7 @@ from services.kernel.events import ProtobufMapper, event_classes, log_event, par
 from services.kernel.log.port import Entry, Recorded
 
 FROZEN = Path(__file__).parent / "frozen" / "events.json"
-DOMAINS = ("customer", "case", "sla")
+DOMAINS = ("customer", "case", "sla", "partner_network", "notification")
 STREAM, CUSTOMER, CAUSE = (f"00000000-0000-4000-8000-00000000000{digit}" for digit in "123")
 
 
@@ -35,7 +35,8 @@ def event_types() -> dict[str, type[Message]]:
     parts = {
         field.message_type.full_name
         for message in event_classes().values()
-        for field in message.DESCRIPTOR.fields
+        for kind in (message.DESCRIPTOR, *message.DESCRIPTOR.nested_types)  # those of maps
+        for field in kind.fields
         if field.message_type is not None
     }
     return {name: kind for name, kind in event_classes().items() if name not in parts}
@@ -57,15 +58,25 @@ def paths(kind: Any, prefix: str = "") -> Iterator[str]:
     """Every field, and every field of its parts."""
     for field in kind.fields:
         yield prefix + field.name
-        if field.message_type is not None and field.message_type.full_name != "google.protobuf.Timestamp":
-            yield from paths(field.message_type, f"{prefix}{field.name}.")
+        part = part_of(field)
+        if part is not None and part.full_name != "google.protobuf.Timestamp":
+            yield from paths(part, f"{prefix}{field.name}.")
+
+
+def part_of(field: Any) -> Any:
+    """The message that a field holds, or that a map's values are; None where it holds none."""
+    return field.message_type.fields_by_name["value"].message_type if is_map(field) else field.message_type
+
+
+def is_map(field: Any) -> bool:
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def paths_set(message: Message, prefix: str = "") -> Iterator[str]:
     for field, value in message.ListFields():
         yield prefix + field.name
         if field.message_type is not None and not isinstance(value, Timestamp):
-            for part in value if field.is_repeated else [value]:
+            for part in value.values() if is_map(field) else value if field.is_repeated else [value]:
                 yield from paths_set(part, f"{prefix}{field.name}.")
 
 
@@ -141,6 +152,30 @@ STREAMS = {
         "case.v1.CaseClassified",
         "case.v1.NoteAdded",
     ),
+    "problem": (
+        "case.v1.RootCauseFound",
+        "case.v1.CaseLinked",
+        "case.v1.ProblemResolved",
+        "case.v1.ProblemClosed",
+    ),
+    "impact": ("case.v1.AffectedRetracted",),
+    "partner": (
+        "partner_network.v1.PartnerAdmitted",
+        "partner_network.v1.PartnerPutOnProbation",
+        "partner_network.v1.PartnerSuspended",
+        "partner_network.v1.AgreementSigned",
+        "partner_network.v1.AgreementEnded",
+    ),
+    "service point": ("partner_network.v1.ServicePointClosed",),
+    "work order": (
+        "partner_network.v1.WorkOrderReoffered",
+        "partner_network.v1.WorkOrderAccepted",
+        "partner_network.v1.WorkOrderDeclined",
+        "partner_network.v1.TechnicianArrived",
+        "partner_network.v1.WorkOrderCompleted",
+        "partner_network.v1.WorkOrderCancelled",
+    ),
+    "notice": ("notification.v1.NoticeCancelled",),
     "clock": (
         "sla.v1.ClockReplanned",
         "sla.v1.ThresholdReached",
@@ -209,6 +244,9 @@ def full(kind: type[Message], choice: int = 0) -> Message:
 
 
 def _set(message: Any, field: Any, choice: int) -> None:
+    if is_map(field):
+        getattr(message, field.name)["key"].CopyFrom(full(GetMessageClass(part_of(field)), choice))
+        return
     value = _value(field, choice)
     if field.is_repeated:
         getattr(message, field.name).append(value)
@@ -232,6 +270,13 @@ def _value(field: Any, choice: int) -> Any:
     if field.type == FieldDescriptor.TYPE_STRING:
         return CUSTOMER if field.name.endswith("_id") else f"{field.name} 值 {field.number}"
     return 1_000 + field.number
+
+
+def branches_of(kind: Any) -> int:
+    """How many samples it takes to have every field of every oneof."""
+    own = [len(oneof.fields) for oneof in kind.oneofs]
+    parts = [part_of(field) for field in kind.fields]
+    return max([1, *own, *(branches_of(part) for part in parts if part is not None)])
 
 
 def freeze(name: str, kind: type[Message], choice: int) -> dict[str, Any]:
@@ -263,7 +308,7 @@ def add_missing() -> int:
     for name, kind in event_types().items():
         bodies = [parse_event(name, record_of(one).data) for one in frozen if one["type"] == name]
         known = {path for body in bodies for path in paths_set(body)}
-        branches = max((len(oneof.fields) for oneof in kind.DESCRIPTOR.oneofs), default=1)
+        branches = branches_of(kind.DESCRIPTOR)
         for choice in range(branches):
             wanted = set(paths_set(full(kind, choice)))
             if not bodies or wanted - known:

@@ -1,23 +1,26 @@
-"""Commands on cases: check, seal, decide, append."""
+"""Commands on cases and problems: check, seal, decide, append."""
 
 from collections.abc import Sequence
 from uuid import UUID
 
 from kept.case.v1 import events_pb2 as e
-from kept.case.v1.service_pb2 import AssignRequest, OpenRequest
+from kept.case.v1.service_pb2 import AssignRequest, FindRootCauseRequest, OpenProblemRequest, OpenRequest
 from kept.common.v1.record_pb2 import Receipt
 from kept.common.v1.sealed_pb2 import Sealed
 from kept.customer.v1 import events_pb2 as customer
 
-from services.case.domain import Case
+from services.case.domain import Case, Problem
 from services.kernel.application import Application, Command
+from services.kernel.clock import micros, timestamp_of
 from services.kernel.errors import Invalid, NotFound
 from services.kernel.events import full_name
 from services.kernel.house import House
 from services.kernel.privacy import Place
-from services.kernel.validation import TEXT_MOST, check_enum, check_text, check_uuid
+from services.kernel.regions import check_region
+from services.kernel.validation import TEXT_MOST, check_enum, check_moment, check_text, check_uuid
 
 PURPOSE = "case"
+REGIONS_MOST = 100
 
 
 class CaseApplication(Application):
@@ -146,6 +149,58 @@ class CaseApplication(Application):
 
         return self.change(command, Case, case_id, note)
 
+    # Problems
+
+    def open_problem(self, command: Command, request: OpenProblemRequest) -> Receipt:
+        """Records ProblemOpened."""
+        check_text("title", request.title)
+        check_enum("priority", request.priority, e.Priority)
+        check_scope("scope", request.scope, command)
+        opened = e.ProblemOpened(title=request.title, scope=request.scope, priority=request.priority)
+        if not opened.scope.HasField("began_at"):
+            opened.scope.began_at.CopyFrom(timestamp_of(command.stamp.occurred_at))
+        if request.HasField("expected_until"):
+            check_moment("expected_until", request.expected_until)
+            opened.expected_until.CopyFrom(request.expected_until)
+
+        def make() -> Sequence[Problem]:
+            problem = Problem(command.new_id("problem"))
+            problem.stamp = command.stamp
+            problem.open(opened)
+            return (problem,)
+
+        return self.create(command, make)
+
+    def find_root_cause(self, command: Command, request: FindRootCauseRequest) -> Receipt:
+        """Records RootCauseFound. Raises problem-not-found, problem-not-open."""
+        check_text("cause", request.cause)
+        check_scope("scope", request.scope, command)
+        found = e.RootCauseFound(cause=request.cause, scope=request.scope)
+        if request.HasField("expected_until"):
+            check_moment("expected_until", request.expected_until)
+            found.expected_until.CopyFrom(request.expected_until)
+        return self.change(command, Problem, request.problem_id, lambda problem: problem.find_root_cause(found))
+
+    def link_case(self, command: Command, problem_id: str, *, case_id: str) -> Receipt:
+        """Records CaseLinked. Raises problem-not-found, problem-not-open, case-not-found."""
+        check_uuid("case_id", case_id)
+
+        def link(problem: Problem) -> None:
+            self.require_stream("case", case_id, e.CaseOpened, command)
+            problem.link_case(case_id)
+
+        return self.change(command, Problem, problem_id, link)
+
+    def resolve_problem(self, command: Command, problem_id: str, *, remedy: str) -> Receipt:
+        """Records ProblemResolved. Raises problem-not-found, problem-not-open."""
+        check_text("remedy", remedy)
+        return self.change(command, Problem, problem_id, lambda problem: problem.resolve(remedy=remedy))
+
+    def close_problem(self, command: Command, problem_id: str, *, reason: str) -> Receipt:
+        """Records ProblemClosed. Raises problem-not-found, problem-not-resolved."""
+        check_text("reason", reason)
+        return self.change(command, Problem, problem_id, lambda problem: problem.close(reason=reason))
+
     def _seal(
         self, text: str, subject: UUID, stream: UUID, event: type[e.CaseOpened | e.NoteAdded], field: str
     ) -> Sealed | None:
@@ -156,3 +211,18 @@ def check_classification(field: str, classification: e.Classification) -> None:
     check_enum(f"{field}.kind", classification.kind, e.CaseKind)
     for name in ("category", "subcategory", "symptom"):
         check_text(f"{field}.{name}", getattr(classification, name), optional=True)
+
+
+def check_scope(field: str, scope: e.Scope, command: Command) -> None:
+    """A product, 1 to 100 regions, each once, and a beginning that is not after the time of what is said."""
+    check_text(f"{field}.product", scope.product)
+    if not 0 < len(scope.regions) <= REGIONS_MOST:
+        raise Invalid(f"{field}.regions", f"are {len(scope.regions)}; give 1 to {REGIONS_MOST}")
+    for at, region in enumerate(scope.regions):
+        check_region(f"{field}.regions[{at}]", region)
+        if region in scope.regions[:at]:
+            raise Invalid(f"{field}.regions[{at}]", "is named twice; give each region once")
+    if scope.HasField("began_at"):
+        began_at = micros(check_moment(f"{field}.began_at", scope.began_at))
+        if began_at > command.stamp.occurred_at:
+            raise Invalid(f"{field}.began_at", "lies after occurred_at; a problem is known only once it began")

@@ -1,6 +1,6 @@
-"""A case, from its first word to its closing. States are TMF621's. Source: protos/kept/case/v1/events.proto."""
+"""Cases (TMF621), the problems behind them (TMF656), and whom a problem touches. Source: protos/kept/case/v1/events.proto."""
 
-from uuid import UUID
+from uuid import NAMESPACE_URL, UUID, uuid5
 
 from google.protobuf.message import Message
 from kept.case.v1 import events_pb2 as e
@@ -8,6 +8,7 @@ from kept.case.v1 import events_pb2 as e
 from services.kernel.aggregate import Aggregate
 from services.kernel.errors import Refused
 
+_NAMES = uuid5(NAMESPACE_URL, "kept:case")
 WAITING = (e.CASE_STATE_PENDING, e.CASE_STATE_HELD)
 OPEN = (e.CASE_STATE_ACKNOWLEDGED, e.CASE_STATE_IN_PROGRESS, *WAITING)
 
@@ -141,3 +142,105 @@ class Case(Aggregate):
 def waiting_state(waiting_for: e.WaitingFor.ValueType) -> e.CaseState.ValueType:
     """TMF621: pending waits for the customer, held for anybody or anything else."""
     return e.CASE_STATE_PENDING if waiting_for == e.WAITING_FOR_CUSTOMER else e.CASE_STATE_HELD
+
+
+class Problem(Aggregate):
+    """One cause behind many cases: what it touches, its root cause, its remedy. It is no one customer's."""
+
+    noun = "problem"
+    born_by = (e.ProblemOpened,)
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(id)
+        self.scope = e.Scope()
+        self.found = e.RootCauseFound()
+        self.case_ids: set[str] = set()
+        self.resolved = False
+        self.closed = False
+
+    def open(self, opened: e.ProblemOpened) -> None:
+        self.record(opened)
+
+    def find_root_cause(self, found: e.RootCauseFound) -> None:
+        """What we thought before was wrong, or not all; a scope that does not say since when keeps the beginning that is
+        known. Raises problem-not-open."""
+        self._require_open()
+        known = e.RootCauseFound(scope=e.Scope(began_at=self.scope.began_at))
+        known.MergeFrom(found)
+        if known != self.found:
+            self.record(known)
+
+    def link_case(self, case_id: str) -> None:
+        """Raises problem-not-open."""
+        self._require_open()
+        if case_id not in self.case_ids:
+            self.record(e.CaseLinked(case_id=case_id))
+
+    def resolve(self, *, remedy: str) -> None:
+        """Raises problem-not-open once it is closed."""
+        if self.resolved and not self.closed:
+            return
+        self._require_open()
+        self.record(e.ProblemResolved(remedy=remedy))
+
+    def close(self, *, reason: str) -> None:
+        """Raises problem-not-resolved."""
+        if self.closed:
+            return
+        if not self.resolved:
+            raise Refused("problem-not-resolved", "resolve the problem before it is closed", problem=self.id)
+        self.record(e.ProblemClosed(reason=reason))
+
+    def evolve(self, event: Message) -> None:
+        match event:
+            case e.ProblemOpened():
+                self.scope = event.scope
+            case e.RootCauseFound():
+                self.found, self.scope = event, event.scope
+            case e.CaseLinked():
+                self.case_ids.add(event.case_id)
+            case e.ProblemResolved():
+                self.resolved = True
+            case e.ProblemClosed():
+                self.closed = True
+
+    def _require_open(self) -> None:
+        if self.resolved or self.closed:
+            state = "closed" if self.closed else "resolved"
+            raise Refused(
+                "problem-not-open",
+                f"the problem is {state}, so this cannot be done now",
+                problem=self.id,
+                state=state,
+            )
+
+
+def impact_id(problem_id: UUID, customer_id: UUID) -> UUID:
+    return uuid5(_NAMES, f"{problem_id}/impact/{customer_id}")
+
+
+class Impact(Aggregate):
+    """What one problem means for one customer, as far as we know. Only the impact policy decides on it."""
+
+    noun = "impact"
+    born_by = (e.CustomerAffected,)
+
+    def __init__(self, id: UUID) -> None:
+        super().__init__(id)
+        self.affected = False
+
+    def affect(self, affected: e.CustomerAffected, *, customer_id: str) -> None:
+        if not self.affected:
+            self.customer_id = customer_id
+            self.record(affected)
+
+    def retract(self, *, problem_id: str) -> None:
+        if self.affected:
+            self.record(e.AffectedRetracted(problem_id=problem_id))
+
+    def evolve(self, event: Message) -> None:
+        match event:
+            case e.CustomerAffected():
+                self.affected = True
+            case e.AffectedRetracted():
+                self.affected = False

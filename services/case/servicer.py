@@ -7,16 +7,24 @@ import grpc
 from kept.case.v1 import service_pb2 as m
 from kept.case.v1.events_pb2 import CaseState
 from kept.case.v1.service_pb2_grpc import CaseServiceServicer
+from kept.customer.v1.service_pb2 import TimelineItem
 
-from services.case import views
+from services.case import problems, views
 from services.case.application import CaseApplication
-from services.case.domain import Case
+from services.case.domain import Case, Problem
+from services.case.timeline import TIMELINE
+from services.kernel import timelines
 from services.kernel.application import Command
+from services.kernel.events import log_event
+from services.kernel.facts import described
 from services.kernel.house import House
 from services.kernel.privacy import opened
 from services.kernel.rpc.interceptors import current_caller
 from services.kernel.validation import check_enum, check_text, check_uuid
 from services.kernel.views import ViewReader
+
+# Timelines open what was said in cases and written in notices. Contact data and sites are shown where they belong.
+SPOKEN = ("kept.case.", "kept.notification.")
 
 
 class CaseServicer(CaseServiceServicer):
@@ -24,6 +32,7 @@ class CaseServicer(CaseServiceServicer):
         self._application = CaseApplication(house)
         self._reader = ViewReader.of(views.VIEWS, house)
         self._sealer = house.sealer
+        self._log = house.log
 
     def Open(self, request: m.OpenRequest, context: grpc.ServicerContext) -> m.OpenResponse:
         return m.OpenResponse(receipt=self._application.open(self._command(request), request))
@@ -104,6 +113,59 @@ class CaseServicer(CaseServiceServicer):
         with self._reader.read(request.after_position) as session:
             cases, token = views.page(session, current_caller().tenant, request)
         return m.ListCasesResponse(cases=cases, next_page_token=token)
+
+    def GetCaseTimeline(
+        self, request: m.GetCaseTimelineRequest, context: grpc.ServicerContext
+    ) -> m.GetCaseTimelineResponse:
+        case_id = check_uuid("case_id", request.case_id)
+        with self._reader.read(request.after_position) as session:
+            if views.find(session, current_caller().tenant, case_id) is None:
+                raise Case.not_found(case_id)
+            positions, token = timelines.page(session, TIMELINE, (case_id,), request)
+        recorded = self._log.at(positions)
+        items = [TimelineItem(**described(log_event(recorded[at]), self._sealer, SPOKEN)) for at in positions]
+        return m.GetCaseTimelineResponse(items=items, next_page_token=token)
+
+    def OpenProblem(self, request: m.OpenProblemRequest, context: grpc.ServicerContext) -> m.OpenProblemResponse:
+        return m.OpenProblemResponse(receipt=self._application.open_problem(self._command(request), request))
+
+    def FindRootCause(self, request: m.FindRootCauseRequest, context: grpc.ServicerContext) -> m.FindRootCauseResponse:
+        return m.FindRootCauseResponse(receipt=self._application.find_root_cause(self._command(request), request))
+
+    def LinkCase(self, request: m.LinkCaseRequest, context: grpc.ServicerContext) -> m.LinkCaseResponse:
+        receipt = self._application.link_case(self._command(request), request.problem_id, case_id=request.case_id)
+        return m.LinkCaseResponse(receipt=receipt)
+
+    def ResolveProblem(
+        self, request: m.ResolveProblemRequest, context: grpc.ServicerContext
+    ) -> m.ResolveProblemResponse:
+        receipt = self._application.resolve_problem(self._command(request), request.problem_id, remedy=request.remedy)
+        return m.ResolveProblemResponse(receipt=receipt)
+
+    def CloseProblem(self, request: m.CloseProblemRequest, context: grpc.ServicerContext) -> m.CloseProblemResponse:
+        receipt = self._application.close_problem(self._command(request), request.problem_id, reason=request.reason)
+        return m.CloseProblemResponse(receipt=receipt)
+
+    def GetProblem(self, request: m.GetProblemRequest, context: grpc.ServicerContext) -> m.GetProblemResponse:
+        problem_id = check_uuid("problem_id", request.problem_id)
+        with self._reader.read(request.after_position) as session:
+            found = problems.find(session, current_caller().tenant, problem_id)
+            if found is None:
+                raise Problem.not_found(problem_id)
+            return m.GetProblemResponse(problem=found, case_ids=problems.cases(session, problem_id))
+
+    def ListProblems(self, request: m.ListProblemsRequest, context: grpc.ServicerContext) -> m.ListProblemsResponse:
+        with self._reader.read(request.after_position) as session:
+            page, token = problems.page(session, current_caller().tenant, request)
+        return m.ListProblemsResponse(problems=page, next_page_token=token)
+
+    def ListAffected(self, request: m.ListAffectedRequest, context: grpc.ServicerContext) -> m.ListAffectedResponse:
+        problem_id = check_uuid("problem_id", request.problem_id)
+        with self._reader.read(request.after_position) as session:
+            if problems.find(session, current_caller().tenant, problem_id) is None:
+                raise Problem.not_found(problem_id)
+            affected, token = problems.affected(session, problem_id, request)
+        return m.ListAffectedResponse(affected=affected, next_page_token=token)
 
     def CountCases(self, request: m.CountCasesRequest, context: grpc.ServicerContext) -> m.CountCasesResponse:
         with self._reader.read(request.after_position) as session:

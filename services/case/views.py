@@ -6,12 +6,13 @@ from kept.case.v1 import events_pb2 as e
 from kept.case.v1.service_pb2 import CaseSummary, ListCasesRequest, Note, StateCount
 from kept.sla.v1 import events_pb2 as sla
 
-from services.case.domain import waiting_state
+from services.case import problems, timeline
+from services.case.domain import OPEN, waiting_state
 from services.kernel.clock import micros, micros_of, timestamp_of
 from services.kernel.database import Session, as_uuid, marks, uuid_of
-from services.kernel.events import LogEvent, full_name
+from services.kernel.events import LogEvent
 from services.kernel.paging import make_token, page_size, read_token
-from services.kernel.tables import Table
+from services.kernel.tables import Table, bits_of
 from services.kernel.validation import check_moment, check_uuid
 from services.kernel.views import ViewSet
 
@@ -23,7 +24,8 @@ CASES = Table(
         "id": "uuid", "tenant": "text", "customer_id": "uuid", "version": "int", "state": "int", "waiting_for": "int",
         "kind": "int", "category": "text", "subcategory": "text", "symptom": "text", "priority": "int",
         "team": "text", "partner": "text", "assignee": "text", "region": "text", "opened_at": "int",
-        "deadline_at": "int", "reopen_count": "int", "external_reference": "text", "need": "bytes", "urgency": "bytes",
+        "deadline_at": "int", "reopen_count": "int", "external_reference": "text", "item_id": "uuid", "need": "bytes",
+        "urgency": "bytes",
     },
     key=("id",),
     indexes=(
@@ -31,6 +33,7 @@ CASES = Table(
         ("tenant", "team", "deadline_at", "id"),
         ("tenant", "partner", "deadline_at", "id"),
         ("customer_id", "deadline_at", "id"),
+        ("item_id", "opened_at"),
     ),
     sealed=("need", "urgency"),
     stream="id",
@@ -44,17 +47,28 @@ NOTES = Table(
     sealed=("text",),
     stream="case_id",
 )  # fmt: skip
-# A clock's deadline; NO_DEADLINE once its verdict is reached, until a reopened case sets it again.
+# A clock's deadline; NO_DEADLINE once it was kept or released, until a reopened case sets it again: a broken promise is
+# still owed, and stays the most urgent of all. It counts only while the case does not wait for one of `pauses` (bits of
+# WaitingFor), since a clock that stands has no deadline to speak of.
 DEADLINES = Table(
     "case_deadline",
-    {"clock_id": "uuid", "case_id": "uuid", "due_at": "int"},
+    {"clock_id": "uuid", "case_id": "uuid", "target": "int", "due_at": "int", "pauses": "int"},
     key=("clock_id",),
     indexes=(("case_id",),),
 )
 
 
 def apply(session: Session, event: LogEvent) -> None:
-    """One event's rows. Every change of a case moves its row's version."""
+    """One event's rows: of cases, of their timelines, and of problems."""
+    _follow_case(session, event)
+    if event.record.type in timeline.READS:
+        timeline.apply(session, event)
+    if event.record.type in problems.READS:
+        problems.apply(session, event)
+
+
+def _follow_case(session: Session, event: LogEvent) -> None:
+    """Every change of a case moves its row's version."""
     record, body = event.record, event.body
     stream = uuid_of(record.stream)
     changes: dict[str, object]
@@ -93,26 +107,21 @@ def apply(session: Session, event: LogEvent) -> None:
             note = (stream, record.version, body.audience, record.actor, event.occurred_at)
             session.execute("INSERT INTO case_note VALUES (?, ?, ?, ?, ?, ?)", (*note, body.text.SerializeToString()))
             changes = {}
-        case _:
+        case sla.ClockArmed() | sla.ClockReplanned() | sla.VerdictReached():
             _follow_clock(session, stream, body)
+            return
+        case _:
             return
     _update(session, stream, {"version": record.version, **changes})
 
 
 VIEWS = ViewSet(
     "case",
-    version=1,
-    tables=(CASES, NOTES, DEADLINES),
-    reads=frozenset(
-        full_name(event)
-        for event in (
-            e.CaseOpened, e.CaseAcknowledged, e.CaseAssigned, e.CaseHeld, e.CaseResumed, e.CaseResolved, e.CaseReopened,
-            e.CaseClosed, e.CaseCancelled, e.CaseRejected, e.CasePrioritized, e.CaseClassified, e.NoteAdded,
-            sla.ClockArmed, sla.ClockReplanned, sla.VerdictReached,
-        )
-    ),
+    version=4,
+    tables=(CASES, NOTES, DEADLINES, timeline.TIMELINE, timeline.STREAMS, *problems.TABLES),
+    reads=timeline.READS | problems.READS,
     apply=apply,
-)  # fmt: skip
+)
 
 
 def _insert(session: Session, stream: UUID, event: LogEvent, body: e.CaseOpened) -> None:
@@ -123,6 +132,7 @@ def _insert(session: Session, stream: UUID, event: LogEvent, body: e.CaseOpened)
         "subcategory": kind.subcategory, "symptom": kind.symptom, "priority": body.priority, "team": "", "partner": "",
         "assignee": "", "region": body.region, "opened_at": event.occurred_at, "deadline_at": NO_DEADLINE,
         "reopen_count": 0, "external_reference": body.external_reference,
+        "item_id": uuid_of(body.item_id) if body.item_id else None,
         "need": body.need.SerializeToString(), "urgency": body.urgency.SerializeToString(),
     }  # fmt: skip
     session.execute(f"INSERT INTO case_row VALUES ({marks(len(row))})", tuple(row.values()))
@@ -131,22 +141,36 @@ def _insert(session: Session, stream: UUID, event: LogEvent, body: e.CaseOpened)
 def _update(session: Session, case_id: UUID, changes: dict[str, object]) -> None:
     assignments = ", ".join(f"{name} = ?" for name in changes)
     session.execute(f"UPDATE case_row SET {assignments} WHERE id = ?", (*changes.values(), case_id))
+    if "state" in changes:
+        _set_deadline(session, case_id)
 
 
 def _follow_clock(session: Session, clock_id: UUID, body: object) -> None:
     match body:
         case sla.ClockArmed():
-            row = (clock_id, uuid_of(body.case_id), micros_of(body.due_at))
-            session.execute("INSERT INTO case_deadline VALUES (?, ?, ?)", row)
+            row = (clock_id, uuid_of(body.case_id), body.target, micros_of(body.due_at), bits_of(body.pause_on))
+            session.execute("INSERT INTO case_deadline VALUES (?, ?, ?, ?, ?)", row)
         case sla.ClockReplanned():
-            due_at = micros_of(body.due_at)
-            session.execute("UPDATE case_deadline SET due_at = ? WHERE clock_id = ?", (due_at, clock_id))
+            plan = (micros_of(body.due_at), bits_of(body.pause_on))
+            session.execute("UPDATE case_deadline SET due_at = ?, pauses = ? WHERE clock_id = ?", (*plan, clock_id))
+        case sla.VerdictReached(outcome=sla.OUTCOME_BROKEN):
+            return
         case sla.VerdictReached():
             session.execute("UPDATE case_deadline SET due_at = ? WHERE clock_id = ?", (NO_DEADLINE, clock_id))
+    row_of = session.execute("SELECT case_id FROM case_deadline WHERE clock_id = ?", (clock_id,)).fetchone()
+    if row_of is not None:
+        _set_deadline(session, as_uuid(row_of[0]))
+
+
+def _set_deadline(session: Session, case_id: UUID) -> None:
+    """The nearest that is still owed: somebody's first hand until it is taken up, its solution while it is open."""
     session.execute(
-        """UPDATE case_row SET deadline_at = (SELECT min(due_at) FROM case_deadline d WHERE d.case_id = case_row.id)
-           WHERE id = (SELECT case_id FROM case_deadline WHERE clock_id = ?)""",
-        (clock_id,),
+        f"""UPDATE case_row SET deadline_at = coalesce((
+             SELECT min(due_at) FROM case_deadline d WHERE d.case_id = case_row.id
+             AND (state = {e.CASE_STATE_ACKNOWLEDGED}
+                  OR d.target <> {sla.TARGET_KIND_TIME_TO_OWN} AND state IN ({", ".join(map(str, OPEN))}))
+             AND ((d.pauses >> CAST(case_row.waiting_for AS INTEGER)) & 1) = 0), ?) WHERE id = ?""",
+        (NO_DEADLINE, case_id),
     )
 
 
@@ -232,6 +256,8 @@ def _summary(row: tuple[object, ...]) -> CaseSummary:
         opened_at=timestamp_of(of["opened_at"]),  # type: ignore[arg-type]
         **made,  # type: ignore[arg-type]
     )
+    if of["item_id"] is not None:
+        summary.item_id = str(as_uuid(of["item_id"]))
     if _deadline(row) < NO_DEADLINE:
         summary.deadline_at.CopyFrom(timestamp_of(_deadline(row)))
     return summary

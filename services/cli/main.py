@@ -12,6 +12,8 @@ import click
 from services.kernel.config import Settings, read_settings
 from services.kernel.errors import KeptError, Misconfigured
 
+INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
+
 
 class _Lazy(click.Group):
     """Loads a command when it is used: `kept up` must start fast, and workers must never import grpc."""
@@ -20,8 +22,10 @@ class _Lazy(click.Group):
         "import": ("services.cli.imports.command", "import_group", "Bring the history of another system into a cell."),
         "replay": ("services.cli.replay_command", "replay", "Rebuild everything from the log, and compare."),
         "digest": ("services.cli.digest", "digest", "One digest of all streams, to compare two cells."),
+        "audit": ("services.cli.audit", "audit", "Read and verify the log as an auditor does."),
+        "rules": ("services.cli.rules", "rules", "Which notices go out, when, and in what words."),
         "parked": ("services.cli.parked", "parked", "Events that a follower could not handle."),
-        "demo": ("services.cli.demo", "demo", "Import a small sample and keep the cell up."),
+        "story": ("services.cli.story.command", "story", "What Kept is for, told from a log as it happens."),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -32,8 +36,9 @@ class _Lazy(click.Group):
             return super().get_command(ctx, cmd_name)
         from importlib import import_module
 
-        module, name, _ = self.modules[cmd_name]
+        module, name, help_text = self.modules[cmd_name]
         command: click.Command = getattr(import_module(module), name)
+        command.short_help = help_text
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -52,6 +57,9 @@ class _Lazy(click.Group):
             own = [line for line in error.lines if line.startswith("kept") and error.code == Misconfigured.exit_code]
             click.echo(own[-1] if own else f"kept: {error}", err=True)
             raise click.exceptions.Exit(Misconfigured.exit_code if error.code == 78 else 1) from error
+        except KeyboardInterrupt as error:
+            click.echo("stopped", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from error
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:
@@ -85,12 +93,53 @@ def _settings(data: Path | None) -> Settings:
 @click.option("--separate", is_flag=True, help="Every service's API and worker as its own process, as in production.")
 @click.option("--history", is_flag=True, help="Start an empty cell in history mode, for an import.")
 @click.option("--listen", help="HOST:PORT instead of the Unix socket in the folder.")
+@click.option(
+    "--console", metavar="HOST:PORT", help="Where the console is; 127.0.0.1:8480, or a free port, if not given."
+)
+@click.option("--no-console", is_flag=True, help="Without the gateway and its console.")
 @click.option("--quiet", is_flag=True, help="Say nothing when it is up.")
-def up(data: Path | None, *, separate: bool, history: bool, listen: str | None, quiet: bool) -> None:
+@click.option("--demo", is_flag=True, help="Play a made-up company's sixty days into the cell, then keep it up.")
+@click.option("--once", is_flag=True, help="With --demo: verify the replay and stop, instead of keeping it up.")
+@click.option("--json", "as_json", is_flag=True, help="With --demo: print the summary as JSON.")
+@click.option("--customers", type=click.IntRange(20), envvar="KEPT_DEMO_CUSTOMERS", hidden=True)
+@click.option("--days", type=click.IntRange(2, 60), envvar="KEPT_DEMO_DAYS", hidden=True)
+def up(
+    data: Path | None,
+    *,
+    separate: bool,
+    history: bool,
+    listen: str | None,
+    console: str | None,
+    no_console: bool,
+    quiet: bool,
+    demo: bool,
+    once: bool,
+    as_json: bool,
+    customers: int | None,
+    days: int | None,
+) -> None:
     """Start the cell of a folder and keep it running until Ctrl-C."""
-    from services.cli.up import run_cell
+    if demo:
+        if listen or history or console:
+            raise click.UsageError("--demo chooses by itself: leave out --listen, --history and --console")
+        from services.cli.demo.command import run_demo
 
-    run_cell(_settings(data), separate=separate, history=history, quiet=quiet, listen=listen)
+        size = {name: value for name, value in (("customers", customers), ("days", days)) if value is not None}
+        folder, console_too = _settings(data).data, not (once or no_console)
+        run_demo(folder, size, separate=separate, once=once, as_json=as_json, quiet=quiet, console=console_too)
+        return
+    if once or as_json:
+        raise click.UsageError("--once and --json go with --demo")
+    from services.cli.up import free_console, run_cell
+
+    run_cell(
+        _settings(data),
+        separate=separate,
+        history=history,
+        quiet=quiet,
+        listen=listen,
+        console=None if no_console else console or free_console(),
+    )
 
 
 @main.command()
@@ -114,6 +163,16 @@ def api(data: Path | None, services: tuple[str, ...], listen: str) -> None:
     from services.cli.api import run_api
 
     run_api(_settings(data), services, listen)
+
+
+@main.command(hidden=True)
+@DATA
+@click.option("--listen", required=True, help="unix:PATH or HOST:PORT")
+def streams(data: Path | None, listen: str) -> None:
+    """The stream process; `kept up` starts it."""
+    from services.audit.api import run_stream
+
+    run_stream(_settings(data), listen)
 
 
 if __name__ == "__main__":

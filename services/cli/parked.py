@@ -12,7 +12,7 @@ import click
 from kept.cell.v1.service_pb2 import ReleaseParkedRequest
 
 from services.cli.cell import open_cell
-from services.cli.imports.client import Client, RefusedError
+from services.cli.client import Client, RefusedError
 from services.cli.table import NAMES
 from services.kernel.config import read_settings
 from services.kernel.house import House
@@ -59,7 +59,7 @@ def release(data: Path | None, follower: str, key: str, *, skip: bool, reason: s
         request_id=str(uuid.uuid4()), follower=follower, key=key, skip_first=skip, reason=reason
     )
     operator = f"user:{getpass.getuser().lower()}"
-    with open_cell(data) as connection, Client(replace(connection, principal=operator)) as client:
+    with open_cell(data, new=False) as connection, Client(replace(connection, principal=operator)) as client:
         try:
             receipt = client.call("cell", "ReleaseParked", request).receipt
         except RefusedError as error:

@@ -5,13 +5,20 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
+from services.case.policies import ImpactPolicy
 from services.case.views import VIEWS as CASE_VIEWS
 from services.customer.views import VIEWS as CUSTOMER_VIEWS
 from services.kernel.cell import deploy
 from services.kernel.errors import Misconfigured
 from services.kernel.house import House
+from services.kernel.lockstep import Lockstep
 from services.kernel.policy import Policy, PolicyFollower
 from services.kernel.views import ViewFollower, ViewSet
+from services.notification import sender
+from services.notification.policies import NoticePolicy
+from services.notification.views import VIEWS as NOTIFICATION_VIEWS
+from services.partner_network.policies import OfferPolicy
+from services.partner_network.views import VIEWS as PARTNER_NETWORK_VIEWS
 from services.sla.policies import SlaPolicy
 from services.sla.views import VIEWS as SLA_VIEWS
 
@@ -36,15 +43,27 @@ class Service:
 
 SERVICES = (
     Service("customer", CUSTOMER_VIEWS, (), "CustomerWorker"),
-    Service("case", CASE_VIEWS, (), "CaseWorker"),
+    Service("case", CASE_VIEWS, (ImpactPolicy,), "CaseWorker"),
     Service("sla", SLA_VIEWS, (SlaPolicy,), "SlaWorker"),
+    Service("partner_network", PARTNER_NETWORK_VIEWS, (OfferPolicy,), "PartnerNetworkWorker"),
+    Service("notification", NOTIFICATION_VIEWS, (NoticePolicy,), "NotificationWorker"),
 )
 NAMES = tuple(service.name for service in SERVICES)
+# Runs in a process of its own, the only one with credentials for the outside.
+SENDER = sender.NAME
 
 
 def services(names: tuple[str, ...]) -> tuple[Service, ...]:
     """These, or all when none is named."""
     return tuple(service for service in SERVICES if not names or service.name in names)
+
+
+def workers(names: tuple[str, ...]) -> list[type[Any]]:
+    """What a worker process runs: these services' followers, or all services'. The sender runs only where it is named."""
+    found = [service.worker() for service in services(names)]
+    if SENDER in names:
+        found.append(cast(type[Any], import_module("services.notification.worker").SenderWorker))
+    return found
 
 
 def migrate(house: House) -> None:
@@ -60,8 +79,12 @@ def migrate(house: House) -> None:
     for service in SERVICES:
         service.views.migrate(house.views_database(service.name))
         ViewFollower.of(service.views, house).register()
-        for policy in service.policies:
-            PolicyFollower(policy(), house.log, house.clock).migrate()
+    deciders = [PolicyFollower(policy(), house.log, house.clock) for service in SERVICES for policy in service.policies]
+    for rank, decider in enumerate(deciders):
+        decider.migrate(rank)
+    sender.migrate_sender(house.log, rank=len(deciders))
+    with house.log.database.write() as session:
+        Lockstep(session).keep_only(frozenset(decider.name for decider in deciders) | {SENDER})
 
 
 def deploy_policies(house: House, names: tuple[str, ...]) -> None:

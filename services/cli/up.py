@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import socket
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from services.cli.supervisor import Process, Supervisor
-from services.cli.table import NAMES, migrate
+from services.cli.table import NAMES, SENDER, migrate
 from services.kernel.cell import start_history
 from services.kernel.config import Settings
 from services.kernel.errors import Misconfigured
@@ -20,6 +21,7 @@ from services.kernel.house import House
 from services.kernel.ready import announce_ready
 
 ADDRESSES = "cell.json"
+CONSOLE_PORT = 8480
 # Between one state and the next: a start takes at most 30 seconds, a stop at most 5.
 CHANGES_WITHIN_S = 35.0
 
@@ -28,9 +30,16 @@ class CellRuns(Misconfigured):
     """A cell already runs on the folder."""
 
 
-def run_cell(settings: Settings, *, separate: bool, history: bool, quiet: bool, listen: str | None) -> None:
-    """Migrates, starts, and keeps the cell running until Ctrl-C or SIGTERM. Raises Misconfigured, StartFailed."""
+def run_cell(
+    settings: Settings, *, separate: bool, history: bool, quiet: bool, listen: str | None, console: str | None
+) -> None:
+    """Migrates, starts, and keeps the cell running until Ctrl-C or SIGTERM. Raises Misconfigured, StartFailed.
+
+    `console` is HOST:PORT on the loopback; None leaves the gateway out.
+    """
     targets, processes = plan(settings, separate=separate, listen=listen)
+    if console is not None:
+        processes.append(gateway(targets, console))
     house = House(settings)
     house.make_folders()
     addresses = settings.run / ADDRESSES
@@ -47,11 +56,14 @@ def run_cell(settings: Settings, *, separate: bool, history: bool, quiet: bool, 
                 return
             supervisor.tell()
             try:
-                told = {"pid": os.getpid(), "targets": targets, "processes": supervisor.pids()}
+                told: dict[str, Any] = {"pid": os.getpid(), "targets": targets, "processes": supervisor.pids()}
+                told["console"] = console and f"http://{console}"
                 _write(addresses, json.dumps(told))
                 announce_ready()
                 if not quiet:
                     where = ", ".join(sorted(set(targets.values())))
+                    if console is not None:
+                        print(f"the console: http://{console}", file=sys.stderr)
                     print(f"the cell is up: {where}  (Ctrl-C stops it)", file=sys.stderr)
                 supervisor.run()
             finally:
@@ -89,9 +101,13 @@ class _Announced(Supervisor):
 
 def plan(settings: Settings, *, separate: bool, listen: str | None = None) -> tuple[dict[str, str], list[Process]]:
     """Where each service answers, and the processes that make it so. Raises Misconfigured."""
-    if listen and not re.fullmatch(r".+:[1-9][0-9]{0,4}", listen):
-        raise Misconfigured(f"--listen {listen}: give HOST:PORT, for example 127.0.0.1:8443")
-    environment = {**os.environ, **settings.environment(), "PYTHONUNBUFFERED": "1"}
+    if listen and not re.fullmatch(r"(127\.0\.0\.1|localhost|\[::1\]):[1-9][0-9]{0,4}", listen):
+        what = "give HOST:PORT on the loopback, for example 127.0.0.1:8443; nobody signs in yet"
+        raise Misconfigured(f"--listen {listen}: {what}")
+    # What is for the outside is for the sender alone.
+    outside = {name: value for name, value in os.environ.items() if name.startswith("KEPT_SMTP_")}
+    inside = {name: value for name, value in os.environ.items() if name not in outside}
+    environment = {**inside, **settings.environment(), "PYTHONUNBUFFERED": "1"}
     environment.setdefault("GRPC_VERBOSITY", "ERROR")
 
     def api(name: str, services: tuple[str, ...], address: str) -> Process:
@@ -99,17 +115,40 @@ def plan(settings: Settings, *, separate: bool, listen: str | None = None) -> tu
         return Process(name, argv, environment)
 
     def worker(name: str, services: tuple[str, ...]) -> Process:
-        return Process(name, (sys.executable, "-m", "services.cli.worker", *services), environment)
+        own = {**environment, **outside} if SENDER in services else environment
+        return Process(name, (sys.executable, "-m", "services.cli.worker", *services), own)
 
+    audit = f"unix:{settings.run / 'streams.sock'}"
+    streams = Process("streams", (sys.executable, "-m", "services.cli.main", "streams", "--listen", audit), environment)
     if not separate:
         address = listen or f"unix:{settings.run / 'kept.sock'}"
-        return dict.fromkeys(("cell", *NAMES), address), [api("api", (), address), worker("worker", ())]
+        targets = {**dict.fromkeys(("cell", *NAMES), address), "audit": audit}
+        return targets, [api("api", (), address), worker("worker", ()), worker("sender", (SENDER,)), streams]
     if listen:
         raise Misconfigured("--listen is for one API process; with --separate each service has its own socket")
     targets = {name: f"unix:{settings.run / name}.sock" for name in NAMES}
     processes = [api(f"{name}-api", (name,), targets[name]) for name in NAMES]
     processes += [worker(f"{name}-worker", (name,)) for name in NAMES]
-    return {"cell": targets[NAMES[0]], **targets}, processes
+    return {"cell": targets[NAMES[0]], **targets, "audit": audit}, [*processes, worker("sender", (SENDER,)), streams]
+
+
+def gateway(targets: dict[str, str], console: str) -> Process:
+    """HTTP for people and internal UIs. It speaks gRPC to the services, and needs none of the cell's settings."""
+    inside = {
+        name: value for name, value in os.environ.items() if not name.startswith("KEPT_") or name == "KEPT_TENANTS"
+    }
+    own = {"KEPT_TARGETS": json.dumps(targets), "KEPT_LISTEN": console, "PYTHONUNBUFFERED": "1"}
+    return Process("gateway", (sys.executable, "-m", "gateway"), {"GRPC_VERBOSITY": "ERROR", **inside, **own})
+
+
+def free_console() -> str:
+    """The usual address of the console; where another cell has it, one that is free."""
+    for port in (CONSOLE_PORT, 0):
+        with socket.socket() as tried, suppress(OSError):
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(("127.0.0.1", port))
+            return f"127.0.0.1:{tried.getsockname()[1]}"
+    raise Misconfigured("no port of 127.0.0.1 is free for the console; leave it out with --no-console")
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import sys
 from eventlet.event import Event
 from nameko.runners import ServiceRunner
 
-from services.cli.table import deploy_policies, services
+from services.cli.table import deploy_policies, workers
 from services.kernel.config import read_settings
 from services.kernel.errors import Misconfigured
 from services.kernel.house import House
@@ -40,10 +40,10 @@ def main(names: tuple[str, ...]) -> int:
         house = House(settings)
         house.require()
         deploy_policies(house, names)
+        run(house, names)
     except Misconfigured as error:
         print(f"kept worker: {error}", file=sys.stderr)
         return Misconfigured.exit_code
-    run(house, names)
     house.close()
     return 0
 
@@ -51,8 +51,7 @@ def main(names: tuple[str, ...]) -> int:
 def run(house: House, names: tuple[str, ...]) -> None:
     """Follows until SIGTERM; batches that are under way are finished."""
     runner = ServiceRunner()
-    for service in services(names):
-        worker = service.worker()
+    for worker in workers(names):
         worker.house = house
         runner.add_service(worker)
     told = Event()

@@ -4,17 +4,19 @@ import re
 from collections.abc import Sequence
 from uuid import UUID
 
-from kept.common.v1.record_pb2 import Receipt
+from kept.common.v1.money_pb2 import Money
+from kept.common.v1.record_pb2 import Receipt, Record
 from kept.common.v1.sealed_pb2 import Sealed
 from kept.customer.v1 import events_pb2 as e
 from kept.customer.v1 import service_pb2 as m
+from kept.sla.v1 import events_pb2 as sla
 
-from services.customer.domain import Customer, Item, Party
+from services.customer.domain import Customer, Deal, Item, Party
 from services.kernel.aggregate import Aggregate
 from services.kernel.application import Application, Command
 from services.kernel.clock import micros
-from services.kernel.errors import Invalid
-from services.kernel.events import full_name
+from services.kernel.errors import Invalid, NotFound, Refused
+from services.kernel.events import full_name, parse_event
 from services.kernel.house import House
 from services.kernel.privacy import Place
 from services.kernel.validation import (
@@ -30,6 +32,8 @@ CONTACT, SITE = "contact", "site"  # purposes of sealing
 PHONES_MOST, PHONE_MOST, EMAIL_MOST, REGION_MOST = 10, 32, 254, 64
 _PHONE = re.compile(r"(?=.*[0-9])[-+0-9 ()./#*x]+")
 _EMAIL = re.compile(r"[^@\s]+@[^@\s]+")
+_CURRENCY = re.compile(r"[A-Z]{3}")  # ISO 4217
+CLOCKS_MOST = 20
 
 
 class CustomerApplication(Application):
@@ -142,6 +146,41 @@ class CustomerApplication(Application):
         check_text("reason", reason)
         return self.change(command, Item, item_id, lambda item: item.remove(reason=reason))
 
+    def record_lost_deal(self, command: Command, request: m.RecordLostDealRequest) -> Receipt:
+        """Records DealLost. Raises customer-not-found, clock-not-found, promise-not-broken."""
+        check_uuid("customer_id", request.customer_id)
+        check_text("subject", request.subject)
+        check_sum("sum", request.sum)
+        check_enum("reason", request.reason, e.LossReason)
+        check_clocks("clock_ids", request.clock_ids)
+
+        def make() -> Sequence[Aggregate]:
+            self.require_stream("customer", request.customer_id, e.CustomerRegistered, command)
+            for clock_id in request.clock_ids:
+                self._require_broken(command, clock_id, request.customer_id)
+            deal = Deal(command.new_id("deal"))
+            deal.stamp = command.stamp
+            deal.lose(
+                e.DealLost(
+                    customer_id=request.customer_id,
+                    subject=request.subject,
+                    sum=request.sum,
+                    reason=request.reason,
+                    clock_ids=request.clock_ids,
+                )
+            )
+            return (deal,)
+
+        return self.create(command, make)
+
+    def _require_broken(self, command: Command, clock_id: str, customer_id: str) -> None:
+        """Raises clock-not-found for a promise to somebody else too, and promise-not-broken by what is known now."""
+        history = self.require_history("clock", clock_id, sla.ClockArmed, command)
+        if history[0].customer_id != customer_id:
+            raise NotFound("clock-not-found", f"this customer has no clock {clock_id}", clock=clock_id)
+        if _outcome(history) != sla.OUTCOME_BROKEN:
+            raise Refused("promise-not-broken", f"by what is known now, {clock_id} is not broken", clock=clock_id)
+
     def _party(self, command: Command, new: m.PartyInput) -> Party:
         party = Party(command.new_id("party"))
         party.stamp = command.stamp
@@ -193,3 +232,32 @@ def check_preferences(field: str, preferences: e.Preferences) -> None:
         check_enum(f"{field}.channels[{at}]", channel, e.Channel)
         if channel in preferences.channels[:at]:
             raise Invalid(f"{field}.channels[{at}]", "is named twice; give each channel once, most wanted first")
+
+
+def check_sum(field: str, money: Money) -> None:
+    """A positive sum in some currency. Whether ISO 4217 has that currency is not checked, since it changes."""
+    if not _CURRENCY.fullmatch(money.currency):
+        raise Invalid(f"{field}.currency", "is not an ISO 4217 code such as CNY")
+    if money.minor_units <= 0:
+        raise Invalid(f"{field}.minor_units", "must be more than 0, in the currency's smallest unit")
+
+
+def check_clocks(field: str, clock_ids: Sequence[str]) -> None:
+    if len(clock_ids) > CLOCKS_MOST:
+        raise Invalid(field, f"are {len(clock_ids)}; {CLOCKS_MOST} are allowed")
+    for at, clock_id in enumerate(clock_ids):
+        check_uuid(f"{field}[{at}]", clock_id)
+        if clock_id in clock_ids[:at]:
+            raise Invalid(f"{field}[{at}]", "is named twice; give each clock once")
+
+
+def _outcome(history: Sequence[Record]) -> sla.Outcome.ValueType:
+    """What became of a clock, by the last of its events that says so; a new plan opens the question again."""
+    outcome = sla.OUTCOME_UNSPECIFIED
+    for record in history:
+        match parse_event(record.type, record.data):
+            case sla.VerdictReached() | sla.VerdictCorrected() as verdict:
+                outcome = verdict.outcome
+            case sla.ClockReplanned():
+                outcome = sla.OUTCOME_UNSPECIFIED
+    return outcome

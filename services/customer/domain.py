@@ -136,5 +136,19 @@ class Item(Aggregate):
             raise Refused("item-removed", "the customer no longer has this item", item=self.id)
 
 
+class Deal(Aggregate):
+    """A bid, an order or a renewal that went elsewhere."""
+
+    noun = "deal"
+    born_by = (e.DealLost,)
+
+    def lose(self, lost: e.DealLost) -> None:
+        self.record(lost)
+
+    def evolve(self, event: Message) -> None:
+        if isinstance(event, e.DealLost):
+            self.customer_id = event.customer_id
+
+
 def _short(stage: e.CustomerStage.ValueType) -> str:
     return e.CustomerStage.Name(stage).removeprefix("CUSTOMER_STAGE_").lower().replace("_", " ")

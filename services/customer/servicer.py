@@ -10,12 +10,18 @@ from services.customer import views
 from services.customer.application import CustomerApplication
 from services.customer.domain import Customer
 from services.kernel.application import Command
+from services.kernel.errors import Invalid
 from services.kernel.events import log_event
+from services.kernel.facts import described
 from services.kernel.house import House
+from services.kernel.paging import MOST
 from services.kernel.privacy import opened
 from services.kernel.rpc.interceptors import current_caller
 from services.kernel.validation import check_uuid
 from services.kernel.views import ViewReader
+
+# Timelines open what was said in cases and written in notices. Contact data and sites are shown where they belong.
+SPOKEN = ("kept.case.", "kept.notification.")
 
 
 class CustomerServicer(CustomerServiceServicer):
@@ -74,6 +80,11 @@ class CustomerServicer(CustomerServiceServicer):
         receipt = self._application.remove_item(self._command(request), request.item_id, reason=request.reason)
         return m.RemoveItemResponse(receipt=receipt)
 
+    def RecordLostDeal(
+        self, request: m.RecordLostDealRequest, context: grpc.ServicerContext
+    ) -> m.RecordLostDealResponse:
+        return m.RecordLostDealResponse(receipt=self._application.record_lost_deal(self._command(request), request))
+
     def GetCustomer(self, request: m.GetCustomerRequest, context: grpc.ServicerContext) -> m.GetCustomerResponse:
         customer_id = check_uuid("customer_id", request.customer_id)
         with self._reader.read(request.after_position) as session:
@@ -81,7 +92,19 @@ class CustomerServicer(CustomerServiceServicer):
             if found is None:
                 raise Customer.not_found(customer_id)
             items = views.items(session, customer_id)
+            found.customer.lost_deals.extend(views.deals(session, customer_id))
         return self._opened(found, items)
+
+    def ListCustomers(self, request: m.ListCustomersRequest, context: grpc.ServicerContext) -> m.ListCustomersResponse:
+        if len(request.customer_ids) > MOST:
+            raise Invalid("customer_ids", f"are {len(request.customer_ids)}; {MOST} are allowed")
+        for at, customer_id in enumerate(request.customer_ids):
+            check_uuid(f"customer_ids[{at}]", customer_id)
+        with self._reader.read(request.after_position) as session:
+            listed, token = views.page(session, current_caller().tenant, request)
+        for one in listed:
+            one.customer.name, one.customer.erased = opened(self._sealer, one.name, one.party_id, "contact.name")
+        return m.ListCustomersResponse(customers=[one.customer for one in listed], next_page_token=token)
 
     def GetTimeline(self, request: m.GetTimelineRequest, context: grpc.ServicerContext) -> m.GetTimelineResponse:
         customer_id = check_uuid("customer_id", request.customer_id)
@@ -91,7 +114,9 @@ class CustomerServicer(CustomerServiceServicer):
                 raise Customer.not_found(customer_id)
             positions, token = views.timeline(session, (customer_id, party_id), request)
         recorded = self._log.at(positions)
-        items = [views.timeline_item(log_event(recorded[position])) for position in positions]
+        items = [
+            m.TimelineItem(**described(log_event(recorded[position]), self._sealer, SPOKEN)) for position in positions
+        ]
         return m.GetTimelineResponse(items=items, next_page_token=token)
 
     def _command(self, request: Any) -> Command:

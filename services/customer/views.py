@@ -1,24 +1,22 @@
 """A customer at a glance: party, stage, consents, items; and the timeline of everything that happened to them."""
 
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
+from kept.common.v1.money_pb2 import Money
 from kept.customer.v1 import events_pb2 as e
 from kept.customer.v1 import service_pb2 as m
 
+from services.kernel import timelines
 from services.kernel.clock import micros_of, timestamp_of
 from services.kernel.database import Row, Session, as_uuid, marks, uuid_of
 from services.kernel.events import LogEvent, event_classes
-from services.kernel.paging import make_token, page_size, read_token
+from services.kernel.paging import MOST, make_token, page_size, read_token
 from services.kernel.tables import Table
+from services.kernel.validation import check_uuid
 from services.kernel.views import ViewSet
 
 NO_WARRANTY = 0
-LATEST = 2**62  # after every event, in time and position
 
 PARTIES = Table(
     "party_row",
@@ -41,6 +39,7 @@ CUSTOMERS = Table(
     "customer_row",
     {"id": "uuid", "tenant": "text", "party_id": "uuid", "stage": "int"},
     key=("id",),
+    indexes=(("tenant", "id"),),
 )
 CONSENTS = Table("customer_consent", {"customer_id": "uuid", "purpose": "int"}, key=("customer_id", "purpose"))
 ITEMS = Table(
@@ -54,13 +53,18 @@ ITEMS = Table(
     sealed=("site",),
     stream="id",
 )  # fmt: skip
-# Where a timeline's events are in the log, which has all the rest. The subject is the customer, or the party for what
-# concerns every customer that it is.
-TIMELINE = Table(
-    "customer_event",
-    {"subject": "uuid", "occurred_at": "int", "position": "int"},
-    key=("subject", "occurred_at", "position"),
-)
+# `clock_ids` with a blank between.
+DEALS = Table(
+    "customer_deal",
+    {
+        "id": "uuid", "customer_id": "uuid", "subject": "text", "currency": "text", "minor_units": "int",
+        "reason": "int", "clock_ids": "text", "lost_at": "int",
+    },
+    key=("id",),
+    indexes=(("customer_id", "lost_at", "id"),),
+)  # fmt: skip
+# The subject is the customer, or the party for what concerns every customer that it is.
+TIMELINE = timelines.timeline_table("customer_event")
 OF_PARTIES = (e.PartyRegistered, e.ContactChanged, e.PreferencesChanged)
 
 
@@ -78,8 +82,8 @@ def apply(session: Session, event: LogEvent) -> None:
 
 VIEWS = ViewSet(
     "customer",
-    version=1,
-    tables=(PARTIES, PHONES, CUSTOMERS, CONSENTS, ITEMS, TIMELINE),
+    version=2,
+    tables=(PARTIES, PHONES, CUSTOMERS, CONSENTS, ITEMS, DEALS, TIMELINE),
     reads=frozenset(name for name in event_classes() if not name.startswith("kept.cell.")),
     apply=apply,
 )
@@ -113,6 +117,8 @@ def _change(session: Session, stream: UUID, event: LogEvent) -> None:
             session.execute("UPDATE item_row SET product_stage = ? WHERE id = ?", (body.product_stage, stream))
         case e.ItemRemoved():
             session.execute("DELETE FROM item_row WHERE id = ?", (stream,))
+        case e.DealLost():
+            _insert_deal(session, stream, event.occurred_at, body)
 
 
 def _set_contact(session: Session, party_id: UUID, contact: e.Contact) -> None:
@@ -135,6 +141,14 @@ def _insert_item(session: Session, item_id: UUID, installed_at: int, body: e.Ite
         body.product_stage, installed_at, warranty_until,
     )  # fmt: skip
     session.execute(f"INSERT INTO item_row VALUES ({marks(len(row))})", row)
+
+
+def _insert_deal(session: Session, deal_id: UUID, lost_at: int, body: e.DealLost) -> None:
+    row = (
+        deal_id, uuid_of(body.customer_id), body.subject, body.sum.currency, body.sum.minor_units, body.reason,
+        " ".join(body.clock_ids), lost_at,
+    )  # fmt: skip
+    session.execute(f"INSERT INTO customer_deal VALUES ({marks(len(row))})", row)
 
 
 # Queries
@@ -198,58 +212,62 @@ def party_of(session: Session, tenant: str, customer_id: UUID) -> UUID | None:
 
 def timeline(session: Session, subjects: tuple[UUID, UUID], request: m.GetTimelineRequest) -> tuple[list[int], str]:
     """Positions of one page, newest first, and the token of the next; empty on the last. Raises invalid-argument."""
-    size = page_size(request.page_size)
-    before = read_token(request.page_token, int, int) or (LATEST, LATEST)
-    places = [
-        (int(occurred_at), int(position))
-        for subject in subjects
-        for occurred_at, position in session.execute(
-            """SELECT occurred_at, position FROM customer_event WHERE subject = ? AND (occurred_at, position) < (?, ?)
-               ORDER BY occurred_at DESC, position DESC LIMIT ?""",
-            (subject, *before, size + 1),
-        )
-    ]
-    places.sort(reverse=True)
-    token = make_token(*places[size - 1]) if len(places) > size else ""
-    return [position for _, position in places[:size]], token
+    return timelines.page(session, TIMELINE, subjects, request)
 
 
-def timeline_item(event: LogEvent) -> m.TimelineItem:
-    record = event.record
-    return m.TimelineItem(
-        event_id=record.id,
-        position=event.position,
-        type=record.type,
-        stream=record.stream,
-        occurred_at=record.occurred_at,
-        actor=record.actor,
-        facts=facts(event.body),
+def deals(session: Session, customer_id: UUID) -> list[m.LostDeal]:
+    """What was lost, newest first, at most as many as a page holds."""
+    rows = session.execute(
+        """SELECT id, subject, currency, minor_units, reason, clock_ids, lost_at
+           FROM customer_deal WHERE customer_id = ? ORDER BY lost_at DESC, id DESC LIMIT ?""",
+        (customer_id, MOST),
     )
+    return [
+        m.LostDeal(
+            deal_id=str(as_uuid(deal_id)),
+            subject=subject,
+            sum=Money(currency=currency, minor_units=minor_units),
+            reason=reason,
+            clock_ids=clock_ids.split(),
+            lost_at=timestamp_of(lost_at),
+        )
+        for deal_id, subject, currency, minor_units, reason, clock_ids, lost_at in rows
+    ]
 
 
-def facts(body: Message, prefix: str = "") -> dict[str, str]:
-    """The open fields that are set, by name: times in RFC 3339, enums by short name, lists by commas.
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A customer of a list, and the party whose name is still sealed."""
 
-    The fields of a message within are named `outer.inner`; sealed ones, and anything deeper, are left out.
-    """
-    found: dict[str, str] = {}
-    for field, value in body.ListFields():
-        name = prefix + field.name
-        if field.message_type is None:
-            values = value if field.is_repeated else [value]
-            found[name] = ", ".join(_fact(field, one) for one in values)
-        elif isinstance(value, Timestamp):
-            found[name] = value.ToJsonString()
-        elif not (prefix or field.is_repeated or field.message_type.name == "Sealed"):
-            found.update(facts(value, f"{name}."))
-    return found
+    customer: m.CustomerSummary
+    party_id: UUID
+    name: bytes
 
 
-def _fact(field: FieldDescriptor, value: Any) -> str:
-    if field.enum_type is not None:
-        names = {number: known.name for number, known in field.enum_type.values_by_number.items()}
-        return names.get(value, str(value)).removeprefix(names[0].removesuffix("UNSPECIFIED")).lower()
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def page(session: Session, tenant: str, request: m.ListCustomersRequest) -> tuple[list[Listed], str]:
+    """One page in the order of ids, and the token of the next; empty on the last. Raises invalid-argument."""
+    size = page_size(request.page_size)
+    where, wanted = ["c.tenant = ?"], list[object]((tenant,))
+    if request.customer_ids:
+        where.append(f"c.id IN ({marks(len(request.customer_ids))})")
+        wanted.extend(map(UUID, request.customer_ids))
+    last = read_token(request.page_token, str)
+    if last is not None:
+        where.append("c.id > ?")
+        wanted.append(check_uuid("page_token", str(last[0])))
+    rows = session.execute(
+        f"""SELECT c.id, c.stage, p.region, p.language, c.party_id, p.name
+            FROM customer_row c JOIN party_row p ON p.id = c.party_id WHERE {" AND ".join(where)} ORDER BY c.id LIMIT ?""",
+        (*wanted, size + 1),
+    ).fetchall()
+    token = make_token(str(as_uuid(rows[size - 1][0]))) if len(rows) > size else ""
+    return [_listed(row) for row in rows[:size]], token
+
+
+def _listed(row: Row) -> Listed:
+    customer_id, stage, region, language, party_id, name = row
+    customer = m.CustomerSummary(customer_id=str(as_uuid(customer_id)), stage=stage, region=region, language=language)
+    return Listed(customer, as_uuid(party_id), bytes(name))
 
 
 def _item(row: Row) -> m.Item:

@@ -13,7 +13,8 @@ from services.kernel.events import DomainEvent, Stamp
 class Aggregate:
     """Base of all aggregates.
 
-    A subclass names its `noun`, the events that can be its first (`born_by`), and writes `evolve` and its commands.
+    A subclass names its `noun` in words ("work order"), the events that can be its first (`born_by`), and writes `evolve`
+    and its commands.
     `stamp` is set by the application before a command is decided.
     """
 
@@ -80,4 +81,5 @@ class Aggregate:
 
     @classmethod
     def not_found(cls, id: UUID | str) -> NotFound:
-        return NotFound(f"{cls.noun}-not-found", f"there is no {cls.noun} {id}", **{cls.noun: id})
+        slug, field = cls.noun.replace(" ", "-"), cls.noun.replace(" ", "_")
+        return NotFound(f"{slug}-not-found", f"there is no {cls.noun} {id}", **{field: id})

@@ -108,7 +108,7 @@ class Application(LibraryApplication[UUID]):
 
     def load(self, kind: type[A], id: str, *, tenant: str) -> A:
         """Raises <noun>-not-found, also for another tenant's; and invalid-argument for what is no id."""
-        stream = check_uuid(f"{kind.noun}_id", id)
+        stream = check_uuid(f"{kind.noun.replace(' ', '_')}_id", id)
         aggregate = None
         with suppress(AggregateNotFoundError):
             aggregate = self.repository.get(stream, projector_func=kind.projector())
@@ -133,10 +133,19 @@ class Application(LibraryApplication[UUID]):
     def require_stream(self, noun: str, id: str, born_by: type[M], command: Command) -> M:
         """The first event of another service's stream (I1: all may read). Raises <noun>-not-found unless it is one of
         this tenant's."""
-        events = self._log_recorder.log.stream(check_uuid(f"{noun}_id", id), upto=1)
-        if not events or events[0][1] != full_name(born_by) or _tenant(events[0][2]) != command.stamp.tenant:
+        (first, *_) = self._require(noun, id, born_by, command, upto=1)
+        return born_by.FromString(first.data)
+
+    def require_history(self, noun: str, id: str, born_by: type[M], command: Command) -> list[Record]:
+        """As `require_stream`, for a decision that needs all that happened in it; oldest first."""
+        return self._require(noun, id, born_by, command, upto=None)
+
+    def _require(self, noun: str, id: str, born_by: type[M], command: Command, *, upto: int | None) -> list[Record]:
+        events = self._log_recorder.log.stream(check_uuid(f"{noun}_id", id), upto=upto)
+        records = [Record.FromString(record) for *_, record in events]
+        if not records or records[0].type != full_name(born_by) or records[0].tenant != command.stamp.tenant:
             raise NotFound(f"{noun}-not-found", f"there is no {noun} {id}", **{noun: id})
-        return born_by.FromString(Record.FromString(events[0][2]).data)
+        return records
 
     def _exactly_once(self, command: Command, attempt: Callable[[], Sequence[Aggregate]]) -> Receipt:
         for _ in range(ATTEMPTS):
@@ -166,7 +175,3 @@ class Application(LibraryApplication[UUID]):
         if known.fingerprint != command.request.fingerprint:
             raise RequestIdReused(command.request_id)
         return Receipt(id=str(known.id), version=known.version, position=known.position)
-
-
-def _tenant(record: bytes) -> str:
-    return Record.FromString(record).tenant

@@ -20,6 +20,7 @@ from services.kernel.clock import EPOCH, MachineClock, micros, moment, timestamp
 from services.kernel.database import Session
 from services.kernel.errors import KeptError, NotFound, Refused, Unavailable, VersionConflict
 from services.kernel.events import DomainEvent, ProtobufMapper, Stamp, full_name
+from services.kernel.lockstep import Lockstep
 from services.kernel.log.bell import LONGEST_WAIT_S, Bell
 from services.kernel.log.event_log import EventLog, RequestRepeated
 from services.kernel.log.port import Request, Save
@@ -77,11 +78,13 @@ class CellApplication(Application):
         receipt = self._answered(command)
         if receipt is None and to > now:
             receipt = self._set_time(command, TimeAdvanced(now=timestamp(to)), to)
-        elif receipt is None:
-            receipt = self._nothing(command)
+        else:
+            receipt = receipt or self._nothing(command)
+            with self.event_log.database.write() as session:
+                Lockstep(session).begin_tick()
         # In history mode an append rings nobody: the followers wait for the clock, and this is its tick.
         self.event_log.bell.ring()
-        wait_until(self.event_log.bell, self._all_at_head, DRAIN_WITHIN, "followers-behind")
+        wait_until(self.event_log.bell, self._drained, DRAIN_WITHIN, "followers-behind")
         return receipt
 
     def release_parked(self, command: Command, *, follower: str, key: str, skip_first: bool, reason: str) -> Receipt:
@@ -132,11 +135,9 @@ class CellApplication(Application):
             raise VersionConflict(TIME_STREAM)
         return Receipt(id=str(TIME_STREAM), version=version, position=outcome)
 
-    def _all_at_head(self) -> bool:
+    def _drained(self) -> bool:
         with self.event_log.database.read() as session:
-            head = session.execute("SELECT position FROM head").fetchone()
-            assert head is not None
-            return all(position >= head[0] for position in Positions(session).all().values())
+            return Lockstep(session).is_drained()
 
 
 def start_history(log: EventLog) -> None:
@@ -181,6 +182,7 @@ def _set_clock(to: datetime, session: Session) -> Sequence[Save]:
     sql = "UPDATE cell SET history_now = ? WHERE history_now IS NULL OR history_now < ?"
     if session.execute(sql, (micros(to), micros(to))).rowcount != 1:
         raise VersionConflict(TIME_STREAM)
+    Lockstep(session).begin_tick()
     return ()
 
 

@@ -76,6 +76,12 @@ class Unauthenticated(KeptError):
     status = "UNAUTHENTICATED"
 
 
+class Forbidden(KeptError):
+    """The caller is known, and may not do this."""
+
+    status = "PERMISSION_DENIED"
+
+
 class Misconfigured(KeptError):
     """The process cannot work as it is set up: one message, exit code 78, no restart."""
 

@@ -11,10 +11,10 @@ from nameko.exceptions import ContainerBeingKilled
 from nameko.extensions import Entrypoint
 
 from services.kernel.clock import micros
+from services.kernel.decider import Decider
 from services.kernel.follower import Follower
 from services.kernel.house import House
 from services.kernel.log.bell import LONGEST_WAIT_S, Listener
-from services.kernel.policy import PolicyFollower
 from services.kernel.telemetry import batch_duration, span
 
 FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.1, 5.0
@@ -72,7 +72,7 @@ class Follow(Entrypoint):  # type: ignore[misc]  # nameko has no types
         if self._stopping:
             return
         self._wait(self._until_due())
-        if not self._follower.decides and self._house.clock.history_now() is not None:
+        if not isinstance(self._follower, Decider) and self._house.clock.history_now() is not None:
             time.sleep(SETTLE_S)
 
     def _one_batch(self) -> bool:
@@ -93,7 +93,7 @@ class Follow(Entrypoint):  # type: ignore[misc]  # nameko has no types
         self._ear.wait(seconds)
 
     def _until_due(self) -> float:
-        if not isinstance(self._follower, PolicyFollower):
+        if not isinstance(self._follower, Decider):
             return LONGEST_WAIT_S
         due = self._follower.next_due()
         if due is None:

@@ -54,8 +54,6 @@ class Batch:
 class Follower(ABC):
     """One named reader of the log. Exactly one holder works at a time; a stale one's commit fails (Fenced)."""
 
-    decides = False
-
     def __init__(self, name: str, log: EventLog, reads: frozenset[str], batch: int = BATCH) -> None:
         self.name = name
         self.log = log
@@ -97,12 +95,15 @@ class Follower(ABC):
         if self._position is None:
             self._position = self.position()
         start = self._position
-        events = self.log.read(start, self._limit)
+        events = self._read(start)
         if not events:
             return self._idle(start)
         self._position = self._commit_around_poison(Batch(start, events))
         follower_lag.set(max(0, self.log.position() - self._position), {"follower": self.name})
         return True
+
+    def _read(self, after: int) -> Sequence[Recorded]:
+        return self.log.read(after, self._limit)
 
     def _commit_around_poison(self, batch: Batch) -> int:
         try:

@@ -2,10 +2,12 @@
 
 import base64
 import json
+import re
 
 from services.kernel.errors import Invalid
 
 MOST, USUAL = 100, 50
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def page_size(wanted: int) -> int:
@@ -38,4 +40,4 @@ def read_token(token: str, *kinds: type[int] | type[str]) -> list[int | str] | N
 
 def _storable(part: int | str) -> bool:
     """Whether a database can compare with it: 64 bits, and no NUL in a text."""
-    return "\0" not in part if isinstance(part, str) else -(2**63) <= part < 2**63
+    return not _UNSTORABLE.search(part) if isinstance(part, str) else -(2**63) <= part < 2**63

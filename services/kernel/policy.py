@@ -14,8 +14,9 @@ from services.kernel.aggregate import Aggregate
 from services.kernel.cell import CellClock
 from services.kernel.clock import micros
 from services.kernel.database import Database, Session
+from services.kernel.decider import Decider
 from services.kernel.events import DomainEvent, LogEvent, ProtobufMapper, Stamp
-from services.kernel.follower import Batch, Follower
+from services.kernel.follower import Batch
 from services.kernel.log.event_log import EventLog, NotAtHead
 from services.kernel.log.port import Entry, Move, Save
 from services.kernel.log.schema import migrate
@@ -107,32 +108,21 @@ class Work:
         self.decided.extend(map(self._mapper.to_stored_event, aggregate.collect_events()))
 
 
-class PolicyFollower(Follower):
-    """Runs a policy; its decisions, its tables and its position are one commit in the log's database."""
-
-    decides = True
+class PolicyFollower(Decider):
+    """Runs a policy."""
 
     def __init__(self, policy: Policy, log: EventLog, clock: CellClock, batch: int = 200) -> None:
-        super().__init__(policy.name, log, policy.reads, batch)
+        super().__init__(policy.name, log, clock, policy.reads, batch)
         self.policy = policy
-        self._clock = clock
         self._aggregates = Aggregates(self._events_of)
         self._work: Work | None = None
 
-    @property
-    def database(self) -> Database:
-        return self.log.database
-
-    def migrate(self) -> None:
+    def migrate(self, rank: int = 0) -> None:
         migrate_policy(self.policy, self.database)
-        self.register()
+        self.register(rank)
 
-    def next_due(self) -> int | None:
-        """When to wake although nothing rings; None in history mode, where time is an event."""
-        if self._clock.history_now() is not None:
-            return None
-        with self.database.read() as session:
-            return self.policy.next_due(session)
+    def earliest_due(self, session: Session) -> int | None:
+        return self.policy.next_due(session)
 
     def handle(self, session: Session, event: LogEvent) -> None:
         del session  # the work's own, in the same transaction
@@ -163,6 +153,7 @@ class PolicyFollower(Follower):
         def decided(session: Session) -> Sequence[Save]:
             self._work = Work(session, self._aggregates)
             decide(self._work)
+            self.plan(session)
             return (Save(tuple(self._work.decided)),)
 
         (last,) = self.log.append((), move=move, alongside=decided)

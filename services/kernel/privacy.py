@@ -89,6 +89,18 @@ class KeyStore:
         """HMAC-SHA256 of a request's body: tells the same from another, and tells nothing else."""
         return hmac.digest(self._fingerprint_key, body, "sha256")
 
+    def cell_key(self, name: str) -> bytes:
+        """A secret of the cell's own, 32 random bytes, made at first use; the same for every process from then on."""
+        with self._database.read() as session:
+            row = session.execute("SELECT key FROM cell_key WHERE name = ?", (name,)).fetchone()
+        if row is None:
+            made = self._wrapped(secrets.token_bytes(KEY_BYTES), name.encode())
+            with self._database.write() as session:
+                session.execute("INSERT INTO cell_key VALUES (?, ?) ON CONFLICT (name) DO NOTHING", (name, made))
+                row = session.execute("SELECT key FROM cell_key WHERE name = ?", (name,)).fetchone()
+        assert row is not None
+        return self._unwrapped(row[0], name.encode())
+
     def key_for_sealing(self, subject: UUID, purpose: str) -> bytes:
         """The data key, made at first use. Raises subject-erased when it was destroyed."""
         with self._database.read() as session:

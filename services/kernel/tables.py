@@ -1,5 +1,6 @@
 """Tables that followers fill, for views and for policies: enough is known of them to make, to read and to compare them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from services.kernel.database import Dialect
@@ -29,3 +30,12 @@ class Table:
         for number, index in enumerate(self.indexes):
             made.append(f"CREATE INDEX {self.name}_{number} ON {self.name} ({', '.join(index)})")
         return made
+
+
+def bits_of(numbers: Iterable[int]) -> int:
+    """A set of small numbers, such as an enum's, as one int column."""
+    return sum(1 << number for number in set(numbers))
+
+
+def in_bits(bits: int) -> list[int]:
+    return [number for number in range(bits.bit_length()) if bits >> number & 1]

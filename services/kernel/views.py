@@ -40,6 +40,11 @@ class ViewSet:
         require(database, self._title, self.version)
 
     @property
+    def follower(self) -> str:
+        """The name of the follower that keeps them."""
+        return f"{self.name}-views"
+
+    @property
     def _title(self) -> str:
         return f"the {self.name} views"
 
@@ -58,7 +63,7 @@ class ViewFollower(Follower):
     """Keeps one service's views."""
 
     def __init__(self, views: ViewSet, log: EventLog, database: Database, bell: Bell) -> None:
-        super().__init__(f"{views.name}-views", log, views.reads)
+        super().__init__(views.follower, log, views.reads)
         self._views = views
         self._database = database
         self._bell = bell
@@ -117,4 +122,4 @@ class ViewReader:
 
     def _reached(self, position: int) -> bool:
         with self.database.read() as session:
-            return Positions(session).get(f"{self.views.name}-views") >= position
+            return Positions(session).get(self.views.follower) >= position

@@ -126,7 +126,7 @@ def _rule(packed: bytes) -> e.TargetRule:
 def _reach(calendar: Calendar, start: int, seconds: int, boundary: e.Boundary.ValueType) -> int:
     if seconds <= 0:
         return start
-    reached = calendar.add(moment(start), seconds, boundary)
+    reached = calendar.reach(moment(start), seconds, boundary)
     return micros(reached)
 
 

@@ -1,6 +1,5 @@
 """Calendars, policies and clocks. Source: protos/kept/sla/v1/events.proto."""
 
-from datetime import datetime
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from google.protobuf.message import Message
@@ -8,7 +7,6 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kept.sla.v1 import events_pb2 as e
 
 from services.kernel.aggregate import Aggregate
-from services.kernel.clock import timestamp
 
 _NAMES = uuid5(NAMESPACE_URL, "kept:sla")
 
@@ -81,16 +79,16 @@ class Clock(Aggregate):
         self.pins = e.Pins()
         self.due_at = Timestamp()
         self.budget_s = 0
+        self.pause_on: list[int] = []
         self.outcome: e.Outcome.ValueType = e.OUTCOME_UNSPECIFIED
 
     def arm(self, armed: e.ClockArmed, *, customer_id: str) -> None:
         self.customer_id = customer_id
         self.record(armed)
 
-    def replan(self, *, pins: e.Pins, budget_s: int, used_s: int, due_at: datetime) -> None:
-        due = timestamp(due_at)
-        if due != self.due_at or budget_s != self.budget_s or pins != self.pins or self.outcome:
-            self.record(e.ClockReplanned(pins=pins, budget_s=budget_s, used_s=used_s, due_at=due))
+    def replan(self, planned: e.ClockReplanned) -> None:
+        if self.outcome or _plan(planned) != (self.pins, self.budget_s, self.due_at, self.pause_on):
+            self.record(planned)
 
     def warn(self, *, percent: int, at: int) -> None:
         """`at` in microseconds UTC."""
@@ -109,9 +107,13 @@ class Clock(Aggregate):
     def evolve(self, event: Message) -> None:
         match event:
             case e.ClockArmed():
-                self.pins, self.due_at, self.budget_s = event.pins, event.due_at, event.budget_s
+                self.pins, self.budget_s, self.due_at, self.pause_on = _plan(event)
             case e.ClockReplanned():
-                self.pins, self.due_at, self.budget_s = event.pins, event.due_at, event.budget_s
+                self.pins, self.budget_s, self.due_at, self.pause_on = _plan(event)
                 self.outcome = e.OUTCOME_UNSPECIFIED
             case e.VerdictReached() | e.VerdictCorrected():
                 self.outcome = event.outcome
+
+
+def _plan(event: e.ClockArmed | e.ClockReplanned) -> tuple[e.Pins, int, Timestamp, list[int]]:
+    return event.pins, event.budget_s, event.due_at, list(event.pause_on)

@@ -62,11 +62,19 @@ def latest_calendar(session: Session, tenant: str, name: str) -> int:
 
 
 def calendar_version(session: Session, tenant: str, name: str, version: int) -> Calendar:
+    return _calendar(_packed_calendar(session, tenant, name, version))
+
+
+def calendar_definition(session: Session, tenant: str, name: str, version: int) -> e.CalendarDefinition:
+    return e.CalendarDefinition.FromString(_packed_calendar(session, tenant, name, version))
+
+
+def _packed_calendar(session: Session, tenant: str, name: str, version: int) -> bytes:
     row = session.execute(
         "SELECT definition FROM sla_calendar WHERE tenant = ? AND name = ? AND version = ?", (tenant, name, version)
     ).fetchone()
     assert row is not None, "a clock is pinned only to what was published"
-    return _calendar(bytes(row[0]))
+    return bytes(row[0])
 
 
 def first_match(definition: e.PolicyDefinition, target: int, matched: Matched) -> e.TargetRule | None:

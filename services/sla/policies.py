@@ -7,7 +7,7 @@ from kept.case.v1 import events_pb2 as case
 from kept.cell.v1.events_pb2 import TimeAdvanced
 from kept.sla.v1 import events_pb2 as e
 
-from services.kernel.clock import micros_of, moment, timestamp_of
+from services.kernel.clock import micros_of, timestamp_of
 from services.kernel.database import Session, uuid_of
 from services.kernel.events import LogEvent, Stamp, full_name
 from services.kernel.policy import Policy, Work
@@ -33,7 +33,7 @@ DUE_AT_ONCE = 200
 
 class SlaPolicy(Policy):
     name = "sla"
-    version = "1"
+    version = "2"
     reads = frozenset(
         full_name(event)
         for event in (
@@ -167,6 +167,7 @@ class SlaPolicy(Policy):
             pins=state.pins(),
             budget_s=rule.budget_s,
             due_at=timestamp_of(state.due_at),
+            pause_on=rule.pause_on,
         )
         work.decide(
             Clock, state.clock_id, self.stamp(event), lambda clock: clock.arm(armed, customer_id=record.customer_id)
@@ -291,8 +292,11 @@ class _Running:
         if state.pauses() and state.used_s <= state.target_rule.budget_s:
             state.running_since = state.next_at = None
         self._save()
-        pins, budget_s, due_at = state.pins(), state.target_rule.budget_s, moment(state.due_at)
-        self._decide(lambda clock: clock.replan(pins=pins, budget_s=budget_s, used_s=state.used_s, due_at=due_at))
+        rule, due_at = state.target_rule, timestamp_of(state.due_at)
+        planned = e.ClockReplanned(
+            pins=state.pins(), budget_s=rule.budget_s, used_s=state.used_s, due_at=due_at, pause_on=rule.pause_on
+        )
+        self._decide(lambda clock: clock.replan(planned))
 
     def _conclude(self, outcome: e.Outcome.ValueType, at: int) -> None:
         self.state.outcome = outcome

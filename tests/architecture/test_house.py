@@ -14,6 +14,7 @@ LAYOUT = (
     + ("gateway", "k8s", "loadtests", "protos/gen/kept", "protos/kept", "services/cli", "services/kernel")
     + ("tests/architecture", "tests/journeys", "tests/kernel")
 )
+READERS = ("audit",)  # they read the log and record nothing: no aggregates, no views, no followers
 SERVICE_FILES = ("domain", "application", "views", "servicer", "api", "worker")
 LONGEST = 400  # lines; a typical file has half of that
 
@@ -33,6 +34,15 @@ def test_every_service_is_in_the_process_table_and_has_the_same_files() -> None:
 
     assert folders == set(NAMES)
     assert [name for name in files + protos if not (ROOT / name).exists()] == []
+
+
+def test_a_service_that_only_reads_has_nothing_that_records() -> None:
+    for name in READERS:
+        files = {path.stem for path in (ROOT / "services" / name).glob("*.py")}
+        assert files >= {"api", "servicer"}
+        assert files.isdisjoint({"domain", "application", "views", "policies", "worker"})
+        assert not (ROOT / f"protos/kept/{name}/v1/events.proto").exists()
+        assert [method.full_name for method, _ in CHANGES if method.full_name.startswith(f"kept.{name}.")] == []
 
 
 def test_no_file_is_too_long() -> None:

@@ -23,7 +23,7 @@ from services.kernel import views
 from services.kernel.errors import Misconfigured
 from services.kernel.house import House
 from services.kernel.rpc.interceptors import PRINCIPAL, TENANT, Guard
-from tests.scene import UNKNOWN, Scene, at, edited, install_item, open_case, party, register_customer
+from tests.scene import UNKNOWN, Scene, at, edited, install_item, lost_deal, open_case, party, register_customer
 
 ANA = ((PRINCIPAL, "user:ana"), (TENANT, "main"))
 SOUTH = ((PRINCIPAL, "user:ana"), (TENANT, "south"))
@@ -135,6 +135,50 @@ def test_a_case_from_its_first_word_to_its_closing(client: Client) -> None:
         ("kept.case.v1.CaseClosed", {"customer_confirmed": "true"}),
         ("kept.case.v1.CaseResolved", {"reason": "replaced again"}),
     ]
+
+
+def test_a_problem_from_its_opening_to_its_closing(client: Client) -> None:
+    customer_id = client.tell(register_customer()).id
+    case_id = client.tell(open_case(customer_id)).id
+    scope = e.Scope(product="Router R-1", regions=["310000"])
+    opened = m.OpenProblemRequest(title="Restarts", scope=scope, priority=e.PRIORITY_HIGH)
+    problem_id = client.tell(opened, 1).id
+    for minutes, request in enumerate(
+        [
+            m.FindRootCauseRequest(problem_id=problem_id, cause="Firmware 2.1", scope=scope),
+            m.LinkCaseRequest(problem_id=problem_id, case_id=case_id),
+            m.ResolveProblemRequest(problem_id=problem_id, remedy="Firmware 2.2"),
+            m.CloseProblemRequest(problem_id=problem_id, reason="It holds"),
+        ],
+        2,
+    ):
+        receipt = client.tell(request, minutes)
+        assert (receipt.id, receipt.version) == (problem_id, minutes)
+    shown = client.ask(m.GetProblemRequest(problem_id=problem_id, after_position=receipt.position))
+    assert (shown.problem.state, shown.problem.cause, shown.problem.remedy) == (
+        m.PROBLEM_STATE_CLOSED,
+        "Firmware 2.1",
+        "Firmware 2.2",
+    )
+    assert (shown.problem.scope.began_at, shown.problem.resolved_at, list(shown.case_ids)) == (at(1), at(4), [case_id])
+    assert client.ask(m.ListProblemsRequest()).problems == [shown.problem]
+    assert client.ask(m.ListAffectedRequest(problem_id=problem_id)) == m.ListAffectedResponse()
+    told = client.ask(m.GetCaseTimelineRequest(case_id=case_id)).items
+    assert [(item.type, dict(item.texts)) for item in told] == [
+        ("kept.case.v1.CaseLinked", {}),
+        ("kept.case.v1.CaseOpened", {"need": open_case("").need, "urgency": open_case("").urgency}),
+    ]
+
+
+def test_a_lost_deal_and_a_list_of_customers(client: Client) -> None:
+    customer_id = client.tell(register_customer()).id
+    deal_id = client.tell(lost_deal(customer_id), 1).id
+    shown = client.ask(customer.GetCustomerRequest(customer_id=customer_id))
+    assert [(deal.deal_id, deal.sum.minor_units) for deal in shown.lost_deals] == [(deal_id, 12_345_600)]
+    (listed,) = client.ask(customer.ListCustomersRequest(customer_ids=[customer_id])).customers
+    assert (listed.customer_id, listed.name, listed.erased) == (customer_id, party().contact.name, False)
+    code, details = client.refused(edited(lost_deal(customer_id, UNKNOWN), {"request_id": "r"}))
+    assert (code, info(details)[1]) == (grpc.StatusCode.NOT_FOUND, "clock-not-found")
 
 
 def test_a_case_that_is_not_for_us_and_one_that_is_no_longer_wanted(client: Client) -> None:

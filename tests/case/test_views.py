@@ -222,23 +222,69 @@ def test_cases_are_listed_and_counted_by_what_they_are(town: Town) -> None:
     }
 
 
-def test_the_nearest_deadline_that_still_runs_comes_first(town: Town) -> None:
-    town.clocks(*(town.arm(case, due) for case, due in ((3, 10), (0, 20), (5, 30), (1, 40))), town.arm(1, 5, OWN))
-    assert town.indexes()[:4] == [1, 3, 0, 5]
-    assert town.deadline(1) == at(5)
-    town.clocks((1, OWN, sla.VerdictReached(outcome=sla.OUTCOME_KEPT)))
+def test_the_nearest_deadline_that_is_still_owed_comes_first(town: Town) -> None:
+    town.clocks(*(town.arm(case, due) for case, due in ((3, 10), (0, 20), (5, 30), (1, 40))), town.arm(5, 5, OWN))
+    assert town.indexes()[:4] == [5, 3, 0, 1]
+    assert town.deadline(5) == at(5)
+    town.clocks((5, OWN, sla.VerdictReached(outcome=sla.OUTCOME_KEPT)))
     assert town.indexes()[:4] == [3, 0, 5, 1]
-    assert town.deadline(1) == at(40)
+    assert town.deadline(5) == at(30)
     town.clocks((3, RESOLVE, sla.ClockReplanned(due_at=at(25))))
     assert town.indexes()[:4] == [0, 3, 5, 1]
     town.clocks((0, RESOLVE, sla.VerdictReached(outcome=sla.OUTCOME_BROKEN)))
-    assert town.indexes()[:3] == [3, 5, 1]
-    assert town.deadline(0) is None
+    assert town.indexes()[:4] == [0, 3, 5, 1], "a broken promise is still owed"
+    assert town.deadline(0) == at(20)
     town.clocks((0, RESOLVE, sla.ClockReplanned(due_at=at(1))))  # it was reopened
     assert town.indexes()[:4] == [0, 3, 5, 1]
     assert town.indexes(deadline_until=at(25)) == [0, 3]
     assert town.indexes(deadline_until=at(0)) == []
     assert {case.version for case in town.scene.send(m.ListCasesRequest(customer_id=BO)).cases} == {1, 2}
+
+
+def test_a_clock_that_stands_has_no_deadline(both: Scene) -> None:
+    case_id = both.case(both.customer())
+    own, resolve = (uuid5(UUID(case_id), name) for name in ("own", "resolve"))
+    stands = [e.WAITING_FOR_CUSTOMER]
+    both.append(
+        Told(own, [sla.ClockArmed(case_id=case_id, target=OWN, due_at=at(90))]),
+        Told(resolve, [sla.ClockArmed(case_id=case_id, target=RESOLVE, due_at=at(60), pause_on=stands)]),
+    )
+
+    def shown() -> Timestamp | None:
+        both.drain()
+        (case,) = both.send(m.ListCasesRequest()).cases
+        return case.deadline_at if case.HasField("deadline_at") else None
+
+    def hold(waiting_for: e.WaitingFor.ValueType) -> None:
+        both.tell(m.HoldRequest(case_id=case_id, reason="r", waiting_for=waiting_for))
+
+    assert shown() == at(60)
+    hold(e.WAITING_FOR_CUSTOMER)
+    assert shown() is None, "one stands, and who makes the customer wait has taken the case in hand"
+    hold(e.WAITING_FOR_PARTS)
+    assert shown() == at(60), "it does not stand for parts"
+    hold(e.WAITING_FOR_CUSTOMER)
+    both.tell(m.ResumeRequest(case_id=case_id, reason="r"))
+    both.append(Told(resolve, [sla.ClockReplanned(due_at=at(70), pause_on=stands)], after=1))
+    assert shown() == at(70)
+
+
+def test_a_broken_promise_is_owed_until_it_is_made_good(both: Scene) -> None:
+    case_id = both.case(both.customer())
+    for target, due in ((OWN, 10), (RESOLVE, 20)):
+        armed = sla.ClockArmed(case_id=case_id, target=target, due_at=at(due))
+        both.append(Told(uuid5(UUID(case_id), str(target)), [armed, sla.VerdictReached(outcome=sla.OUTCOME_BROKEN)]))
+
+    def shown() -> Timestamp | None:
+        both.drain()
+        (case,) = both.send(m.ListCasesRequest()).cases
+        return case.deadline_at if case.HasField("deadline_at") else None
+
+    assert shown() == at(10)
+    both.tell(m.AcknowledgeRequest(case_id=case_id))
+    assert shown() == at(20), "somebody has it now"
+    both.tell(m.ResolveRequest(case_id=case_id, reason="done"))
+    assert shown() is None
 
 
 def pages(scene: Scene, request: m.ListCasesRequest) -> Iterator[list[str]]:
@@ -276,7 +322,7 @@ def test_paging_over_any_deadlines_has_no_gap_and_no_repeat(dues: list[int | Non
             views.apply(session, logged(case_id, e.CaseOpened(customer_id=UNKNOWN)))
             if due is not None:
                 armed = sla.ClockArmed(case_id=str(case_id), due_at=at(due))
-                views.apply(session, logged(uuid5(case_id, "clock"), armed))
+                views.apply(session, logged(uuid5(case_id, "clock"), armed, position=2))
     got: list[str] = []
     request = m.ListCasesRequest(page_size=size)
     with database.read() as session:
@@ -335,5 +381,6 @@ def test_rebuilt_rows_equal_the_live_ones_in_batches_of_any_size(town: Town) -> 
 
 
 def test_every_event_of_a_case_is_read() -> None:
-    own = {name for name in event_classes() if name.startswith("kept.case.v1.")} - {"kept.case.v1.Classification"}
+    parts = {"kept.case.v1.Classification", "kept.case.v1.Scope"}
+    own = {name for name in event_classes() if name.startswith("kept.case.v1.")} - parts
     assert own <= views.VIEWS.reads

@@ -18,7 +18,7 @@ from kept.customer.v1 import service_pb2 as customer
 from kept.sla.v1 import events_pb2 as sla_events
 from kept.sla.v1 import service_pb2 as sla
 
-from services.cli.imports.client import RefusedError
+from services.cli.client import RefusedError
 from services.cli.imports.rows import Row, Table, read
 from services.cli.imports.sample import HEADER
 from services.cli.imports.servicenow import Command, Planner

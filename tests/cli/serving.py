@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.cli.imports.client import STUBS, Connection, RefusedError
+from services.cli.client import STUBS, Connection, RefusedError
 from tests.cli.importing import MODULES
 
 Answer = Callable[[str, str, Any], Message]

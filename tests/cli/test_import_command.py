@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from services.cli.imports.client import Connection
+from services.cli.client import Connection
 from services.cli.imports.command import import_group, stop_signals
 from services.cli.imports.sample import write_sample
 from tests.cli.importing import ZONE, RecordingCell

@@ -12,7 +12,7 @@ import pytest
 from kept.case.v1 import service_pb2 as case
 from kept.cell.v1 import service_pb2 as cell
 
-from services.cli.imports.client import InterruptedImportError
+from services.cli.client import Interrupted
 from services.cli.imports.journal import JournalError
 from services.cli.imports.progress import Progress, Silent
 from services.cli.imports.rows import BadFileError, Rejected
@@ -204,7 +204,7 @@ def test_many_interruptions_in_a_row_end_as_none(sample: Path, start: Start) -> 
         try:
             summary = start(sample, recording, stopping=stopping)
             break
-        except InterruptedImportError:
+        except Interrupted:
             continue
 
     assert asked > 29

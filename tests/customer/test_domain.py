@@ -6,7 +6,7 @@ import pytest
 from kept.common.v1.sealed_pb2 import Sealed
 from kept.customer.v1 import events_pb2 as e
 
-from services.customer.domain import NEXT_STAGES, Customer, Item, Party
+from services.customer.domain import NEXT_STAGES, Customer, Deal, Item, Party
 from tests.given import ID, given
 
 PARTY = UUID("0b9c7a52-6d6b-5c1e-9d3a-2f6c8a1e4b70")
@@ -149,3 +149,12 @@ def test_an_item_is_removed_and_then_nothing_more_happens_to_it() -> None:
     given(Item, ROUTER, REMOVED).when(lambda item: item.remove(reason="sold")).then_refused("item-removed")
     refused = given(Item, ROUTER, REMOVED).when(lambda item: item.enter_stage(e.PRODUCT_STAGE_DECLINE))
     assert refused.then_refused("item-removed").facts == {"item": str(ID)}
+
+
+# Deal
+
+LOST = e.DealLost(customer_id=str(PARTY), subject="maintenance 2027", reason=e.LOSS_REASON_PRICE)
+
+
+def test_a_deal_is_lost_with_its_customer() -> None:
+    assert given(Deal).when(lambda deal: deal.lose(LOST)).then(LOST).customer_id == str(PARTY)

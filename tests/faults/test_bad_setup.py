@@ -1,6 +1,5 @@
 """A cell that cannot work as it is set up: one clear line, an exit code that means something, and no trace."""
 
-import ctypes
 import hashlib
 import os
 import resource
@@ -175,6 +174,7 @@ def test_a_cell_with_a_past_does_not_start_in_history_mode(data: Path) -> None:
     [
         (("--listen", "nonsense"), {}, "give HOST:PORT"),
         (("--listen", "127.0.0.1:0"), {}, "give HOST:PORT"),
+        (("--listen", "0.0.0.0:8443"), {}, "on the loopback"),
         (("--listen", "127.0.0.1:8443", "--separate"), {}, "--listen is for one API process"),
         ((), {"KEPT_CELL": "Not A Name"}, "KEPT_CELL='Not A Name': use 1 to 40"),
         ((), {"KEPT_MASTER_KEY_FILE": "/proc/no/such.key"}, "the master key cannot be read or made"),
@@ -188,6 +188,13 @@ def test_a_start_that_cannot_succeed_makes_no_cell(
     assert (code, told.count("\n")) == (MISCONFIGURED, 1), told
     assert says in told
     assert trace(tmp_path) == {}
+
+
+def test_a_mail_server_that_is_set_up_wrong_is_told_in_one_line(tmp_path: Path) -> None:
+    code, told = kept("up", "--no-console", "--data", tmp_path / "new", KEPT_SMTP_HOST="mail", KEPT_SMTP_PORT="abc")
+
+    assert (code, told.count("\n")) == (MISCONFIGURED, 1), told
+    assert "KEPT_SMTP_PORT" in told
 
 
 def test_every_wrong_setting_is_named_at_once(tmp_path: Path) -> None:
@@ -238,12 +245,11 @@ def test_a_folder_that_can_only_be_read_is_told(data: Path, place: str) -> None:
         folder.chmod(0o500)
     try:
         done = subprocess.run(
-            [*KEPT, "up", "--data", str(data.parent / place)],
+            [sys.executable, "-c", UNDER_PERMISSIONS, *KEPT, "up", "--data", str(data.parent / place)],
             cwd=ROOT,
             capture_output=True,
             text=True,
             check=False,
-            preexec_fn=under_permissions,
         )
     finally:
         data.chmod(0o700)
@@ -254,13 +260,18 @@ def test_a_folder_that_can_only_be_read_is_told(data: Path, place: str) -> None:
     assert trace(data) == before
 
 
-def under_permissions() -> None:
-    """Permissions of files hold for root, too, once it has given up the right to pass them over."""
-    drop_bound, override, read_search = 24, 1, 2  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
-    if os.geteuid() == 0:
-        libc = ctypes.CDLL(None)
-        if libc.prctl(drop_bound, override, 0, 0, 0) or libc.prctl(drop_bound, read_search, 0, 0, 0):
-            os._exit(99)
+# Permissions of files hold for root, too, once it has given up the right to pass them over. A program of its own does so and
+# becomes the command: code of ours between fork and exec would run in a copy of this process's gRPC threads' state.
+UNDER_PERMISSIONS = """
+import ctypes, os, sys
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+if os.geteuid() == 0:
+    libc = ctypes.CDLL(None)
+    for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+        if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+            sys.exit("a capability could not be dropped")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
 
 
 @linux

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -99,10 +100,23 @@ def test_a_cell_stops_whole(tmp_path: Path, number: signal.Signals, options: tup
         cell.send_signal(number)
 
         assert cell.wait(STOPS_WITHIN_S) == 0
-    assert len(processes) == (6 if options else 2)
+    assert len(processes) == (12 if options else 4)
     assert processes_of(data) == set()
     assert is_clean(data)
     assert [path.name for path in (data / "run").rglob("*") if path.is_socket()] == []
+
+
+def test_a_cells_console_answers_and_ends_with_it(tmp_path: Path) -> None:
+    data = tmp_path / "cell"
+    with cell_up(data, console=True) as cell:
+        told = running_cell(read_settings({}, data))
+        assert told is not None
+        with urlopen(told["console"], timeout=STARTS_WITHIN_S) as page:  # noqa: S310 - our own address
+            assert b"<html" in page.read()
+        cell.send_signal(signal.SIGINT)
+
+        assert cell.wait(STOPS_WITHIN_S) == 0
+    assert not Path(f"/proc/{told['processes']['gateway']}").exists()
 
 
 def test_nobody_is_sent_to_a_cell_that_is_stopping(tmp_path: Path) -> None:
@@ -129,7 +143,7 @@ def test_a_cell_that_is_killed_takes_its_processes_along(tmp_path: Path) -> None
         cell.kill()
         cell.wait()
 
-        assert len(processes) == 2
+        assert len(processes) == 4
         assert end(processes, STOPS_WITHIN_S)
     assert processes_of(data) == set()
 

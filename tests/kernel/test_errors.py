@@ -8,6 +8,7 @@ import pytest
 
 from services.kernel import errors
 from services.kernel.errors import (
+    Forbidden,
     Invalid,
     KeptError,
     Misconfigured,
@@ -32,6 +33,7 @@ TABLE = {
     Unavailable: "UNAVAILABLE",
     Overloaded: "RESOURCE_EXHAUSTED",
     Unauthenticated: "UNAUTHENTICATED",
+    Forbidden: "PERMISSION_DENIED",
     Misconfigured: "FAILED_PRECONDITION",
     # Inside the log; none of them reaches a caller.
     Fenced: "FAILED_PRECONDITION",

@@ -301,3 +301,15 @@ def test_a_file_that_holds_no_master_key_is_refused(tmp_path: Path, content: byt
 def test_a_master_key_that_cannot_be_read_or_made_is_refused(tmp_path: Path, make: bool) -> None:
     with pytest.raises(Misconfigured, match=r"master\.key: "):
         read_master_key(tmp_path / "no-such-folder" / "master.key", make=make)
+
+
+def test_a_key_of_the_cells_own_is_made_once_and_kept_wrapped(house: House, cell: Cell) -> None:
+    made = house.keys.cell_key("checkpoint")
+
+    assert len(made) == 32
+    assert cell.house().keys.cell_key("checkpoint") == made == house.keys.cell_key("checkpoint")
+    assert house.keys.cell_key("another") != made
+    with house.database("keys").read() as session:
+        rows = session.execute("SELECT name, key FROM cell_key").fetchall()
+    assert {name for name, _ in rows} == {"probe", "fingerprint", "checkpoint", "another"}
+    assert all(made not in bytes(key) for _, key in rows)

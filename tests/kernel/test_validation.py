@@ -173,7 +173,7 @@ def test_a_page_token_brings_its_key_back(number: int, text: str) -> None:
 @pytest.mark.parametrize(
     "token",
     ["x", "====", "deadbeef", "é", "bnVsbA==", make_token(1), make_token(1, 2), make_token("1", "2")]
-    + [make_token(True, "2"), make_token(2**63, "2"), make_token(1, "\0")],
+    + [make_token(True, "2"), make_token(2**63, "2"), make_token(1, "\0"), make_token(1, "\ud800")],
 )
 def test_a_token_that_is_not_ours_is_refused(token: str) -> None:
     with pytest.raises(Invalid, match="page_token: is not one of ours"):

@@ -89,7 +89,7 @@ class Forger:
                 at = moved.get(position, len(old))
                 log.execute("UPDATE follower SET position = ? WHERE name = ?", (at, name))
         for service in SERVICES:
-            with self.file(f"views-{service.name}") as views:
+            with self.file(f"views-{service.name.replace('_', '-')}") as views:
                 views.execute("UPDATE follower SET position = min(position, ?)", (len(old),))
 
     def cover_up(self) -> None:

@@ -112,11 +112,14 @@ def passed(when: str) -> Told:
     return Told(TimeAdvanced(now=timestamp_of(at(when))), at(when), "")
 
 
+PAUSES = (CUSTOMER, PARTNER)
+
+
 def rule(budget_s: int = 8 * HOUR, target: e.TargetKind.ValueType = RESOLVE, **fields: Any) -> e.TargetRule:
     """Office hours, standing for the customer and for a partner, where the fields say nothing else."""
     usual: dict[str, Any] = {
         "calendar": "office",
-        "pause_on": [CUSTOMER, PARTNER],
+        "pause_on": PAUSES,
         "on_reopen": e.ON_REOPEN_RESUME,
         "boundary": e.BOUNDARY_CLOSING_TIME,
     }
@@ -169,17 +172,38 @@ def pins(policy_version: int = 1, calendar: str = "office", calendar_version: in
 
 
 def armed(
-    when: str, *, due: str, budget_s: int = 8 * HOUR, by: e.Pins | None = None, name: str = "A", tenant: str = "main"
+    when: str,
+    *,
+    due: str,
+    budget_s: int = 8 * HOUR,
+    by: e.Pins | None = None,
+    name: str = "A",
+    tenant: str = "main",
+    pauses: Iterable[case.WaitingFor.ValueType] = PAUSES,
 ) -> Decided:
-    case_id = str(stream_of(name, tenant))
     body = e.ClockArmed(
-        case_id=case_id, target=RESOLVE, pins=by or pins(), budget_s=budget_s, due_at=timestamp_of(at(due))
+        case_id=str(stream_of(name, tenant)),
+        target=RESOLVE,
+        pins=by or pins(),
+        budget_s=budget_s,
+        due_at=timestamp_of(at(due)),
+        pause_on=pauses,
     )
     return Decided(body, at(when), name)
 
 
-def replanned(when: str, *, used_s: int, due: str, budget_s: int = 8 * HOUR, by: e.Pins | None = None) -> Decided:
-    body = e.ClockReplanned(pins=by or pins(), budget_s=budget_s, used_s=used_s, due_at=timestamp_of(at(due)))
+def replanned(
+    when: str,
+    *,
+    used_s: int,
+    due: str,
+    budget_s: int = 8 * HOUR,
+    by: e.Pins | None = None,
+    pauses: Iterable[case.WaitingFor.ValueType] = PAUSES,
+) -> Decided:
+    body = e.ClockReplanned(
+        pins=by or pins(), budget_s=budget_s, used_s=used_s, due_at=timestamp_of(at(due)), pause_on=pauses
+    )
     return Decided(body, at(when))
 
 

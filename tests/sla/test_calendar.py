@@ -22,7 +22,8 @@ from kept.sla.v1.events_pb2 import (
 
 from services.kernel.clock import micros, moment
 from services.kernel.errors import Invalid, Refused
-from services.sla.calendar import DAY, MAX_EXCEPTIONS, MAX_SPANS_A_DAY, Calendar
+from services.kernel.hours import DAY, MAX_SPANS_A_DAY
+from services.sla.calendar import MAX_EXCEPTIONS, Calendar
 from tests.shared_data import shared_data
 
 HOUR = 3_600
@@ -126,7 +127,7 @@ def add_around(
         if used >= seconds:
             break
         start, seconds = goes_on, seconds - used
-    return hours.add(start, seconds, boundary)
+    return hours.reach(start, seconds, boundary)
 
 
 def expectation(case: Mapping[str, Any]) -> datetime | date | int:
@@ -174,8 +175,8 @@ def test_every_day_from_2007_to_2026_is_worked_as_published() -> None:
     ],
 )
 def test_a_budget_that_ends_with_the_week_is_due_as_the_boundary_says(boundary: Boundary.ValueType, due: str) -> None:
-    assert calendar().add(utc("2024-01-19T16:00"), HOUR, boundary) == utc(due)
-    assert calendar().add(utc("2024-01-15T09:00"), 40 * HOUR, boundary) == utc(due)
+    assert calendar().reach(utc("2024-01-19T16:00"), HOUR, boundary) == utc(due)
+    assert calendar().reach(utc("2024-01-15T09:00"), 40 * HOUR, boundary) == utc(due)
 
 
 def test_a_budget_of_twenty_years_is_added() -> None:
@@ -186,8 +187,8 @@ def test_a_budget_of_twenty_years_is_added() -> None:
 def test_no_boundary_lies_between_hours_that_touch(boundary: Boundary.ValueType) -> None:
     night_shift = calendar(weekdays={1: [(20 * HOUR, 22 * HOUR), (22 * HOUR, DAY)], 2: [(0, 6 * HOUR)]})
 
-    assert night_shift.add(utc("2024-01-15T20:00"), 2 * HOUR, boundary) == utc("2024-01-15T22:00")
-    assert night_shift.add(utc("2024-01-15T20:00"), 4 * HOUR, boundary) == utc("2024-01-16T00:00")
+    assert night_shift.reach(utc("2024-01-15T20:00"), 2 * HOUR, boundary) == utc("2024-01-15T22:00")
+    assert night_shift.reach(utc("2024-01-15T20:00"), 4 * HOUR, boundary) == utc("2024-01-16T00:00")
 
 
 @pytest.mark.parametrize("boundary", [BOUNDARY_CLOSING_TIME, BOUNDARY_NEXT_OPENING])
@@ -201,7 +202,7 @@ def test_no_boundary_lies_between_hours_that_touch(boundary: Boundary.ValueType)
     ],
 )
 def test_an_empty_budget_is_due_in_service_hours(start: str, due: str, boundary: Boundary.ValueType) -> None:
-    assert calendar().add(utc(start), 0, boundary) == utc(due)
+    assert calendar().reach(utc(start), 0, boundary) == utc(due)
 
 
 @pytest.mark.parametrize(
@@ -287,7 +288,7 @@ def test_hours_within_a_clock_change_are_those_that_the_clock_shows() -> None:
     assert berlin.between(utc("2024-03-31T00:00"), utc("2024-04-01T00:00")) == HOUR // 2
     # Autumn: 02:30 is shown at 00:30 and at 01:30 UTC, with half an hour of 02:00 to 02:30 between.
     assert berlin.add(utc("2024-10-27T00:00"), HOUR // 2) == utc("2024-10-27T01:00")
-    assert berlin.add(utc("2024-10-27T00:00"), HOUR // 2, BOUNDARY_NEXT_OPENING) == utc("2024-10-27T01:30")
+    assert berlin.reach(utc("2024-10-27T00:00"), HOUR // 2, BOUNDARY_NEXT_OPENING) == utc("2024-10-27T01:30")
     assert berlin.between(utc("2024-10-27T00:00"), utc("2024-10-28T00:00")) == 3 * HOUR // 2
 
 
@@ -300,7 +301,7 @@ def test_a_calendar_that_never_closes_counts_elapsed_time(start: datetime, budge
     always = calendar("Europe/Berlin", {day: [(0, HOUR), (HOUR, DAY)] for day in EVERY_DAY}, {"--01-01": ALL_DAY})
     almost = calendar("Europe/Berlin", dict.fromkeys(EVERY_DAY, ALL_DAY), {"9000-01-01": ()})
     for hours in (always, almost):
-        assert hours.add(start, budget, BOUNDARY_NEXT_OPENING) == hours.add(start, budget)
+        assert hours.reach(start, budget, BOUNDARY_NEXT_OPENING) == hours.add(start, budget)
         assert hours.add(start, budget) == start + timedelta(seconds=budget)
         assert hours.subtract(start, budget) == start - timedelta(seconds=budget)
         assert hours.between(start, start + timedelta(seconds=budget)) == budget
@@ -325,7 +326,7 @@ def test_a_budget_beyond_the_last_service_hour_is_refused() -> None:
     assert one_day.subtract(utc("2033-12-01"), 8 * HOUR) == utc("2024-01-15T09:00")
     beyond: list[Callable[[], object]] = [
         lambda: one_day.add(utc("2014-03-01"), 8 * HOUR + 1),
-        lambda: one_day.add(utc("2014-03-01"), 8 * HOUR, BOUNDARY_NEXT_OPENING),
+        lambda: one_day.reach(utc("2014-03-01"), 8 * HOUR, BOUNDARY_NEXT_OPENING),
         lambda: one_day.add(utc("2001-01-01"), 0),
         lambda: one_day.subtract(utc("2033-12-01"), 8 * HOUR + 1),
         lambda: one_day.subtract(utc("2047-01-01"), 0),
@@ -404,6 +405,46 @@ def test_service_time_of_the_parts_adds_up_to_the_whole(
     assert hours.between(first, middle) + hours.between(middle, last) == hours.between(first, last)
 
 
+@settings(deadline=None, max_examples=50)
+@given(definition=definitions(), ends=st.lists(MOMENTS, min_size=2, max_size=2), days=st.integers(0, 400))
+def test_open_intervals_are_the_service_hours_and_nothing_else(
+    definition: CalendarDefinition, ends: list[datetime], days: int
+) -> None:
+    hours, (start, other) = Calendar(definition), ends
+    end = min(other, start + timedelta(days=days))
+    start, end = start.replace(microsecond=0), end.replace(microsecond=0)
+    found = list(hours.open_intervals(start, end))
+
+    assert sum(hours.between(opens, closes) for opens, closes in found) == hours.between(start, end)
+    assert sum(seconds(opens, closes) for opens, closes in found) == hours.between(start, end)
+    edges = [edge for interval in found for edge in interval]
+    assert edges == sorted(set(edges)), "in order; hours that touch are one"
+    assert all(start <= edge <= end for edge in edges)
+
+
+def seconds(start: datetime, end: datetime) -> int:
+    return (end - start) // timedelta(seconds=1)
+
+
+def test_open_intervals_are_cut_at_both_ends_to_the_microsecond() -> None:
+    office = calendar("UTC", dict.fromkeys(MONDAY_TO_FRIDAY, OFFICE))
+    start, end = utc("2024-05-06T10:00:00.000001"), utc("2024-05-07T09:00:00.000002")
+
+    assert list(office.open_intervals(start, end)) == [
+        (start, utc("2024-05-06T17:00")),
+        (utc("2024-05-07T09:00"), end),
+    ]
+    assert list(office.open_intervals(end, start)) == []
+    assert list(office.open_intervals(utc("2024-05-06T17:00"), utc("2024-05-07T09:00"))) == []
+
+
+def test_a_calendar_that_never_closes_is_open_in_one_interval() -> None:
+    always, start = calendar("Europe/Berlin", dict.fromkeys(EVERY_DAY, ALL_DAY)), utc("2024-03-01")
+
+    assert list(always.open_intervals(start, start + timedelta(days=400))) == [(start, start + timedelta(days=400))]
+    assert list(always.open_intervals(start, start)) == []
+
+
 @settings(deadline=None)
 @given(definition=definitions(), start=MOMENTS, budget=BUDGETS, boundary=BOUNDARY_VALUES)
 def test_a_budget_is_what_lies_between_its_start_and_its_end(
@@ -411,7 +452,7 @@ def test_a_budget_is_what_lies_between_its_start_and_its_end(
 ) -> None:
     hours = Calendar(definition)
 
-    assert hours.between(start, hours.add(start, budget, boundary)) == budget
+    assert hours.between(start, hours.reach(start, budget, boundary)) == budget
     assert hours.between(hours.subtract(start, budget), start) == budget
 
 
@@ -421,10 +462,10 @@ def test_a_larger_budget_is_due_later(
     definition: CalendarDefinition, start: datetime, budget: int, more: int, boundary: Boundary.ValueType
 ) -> None:
     hours = Calendar(definition)
-    due, later = hours.add(start, budget, boundary), hours.add(start, budget + more + 1, boundary)
+    due, later = hours.reach(start, budget, boundary), hours.reach(start, budget + more + 1, boundary)
 
     assert start <= due < later
-    assert hours.add(due, more + 1, boundary) == later
+    assert hours.reach(due, more + 1, boundary) == later
 
 
 @settings(deadline=None, max_examples=40)
@@ -440,8 +481,8 @@ def test_a_walk_from_minute_to_minute_finds_the_same(data: st.DataObject, scene:
         edge = used > 0 and ahead[used - 1] + 1 != minute
         if used % 13 == 0 or edge:
             closing = ahead[used - 1] + 1 if used else minute
-            assert hours.add(start, 60 * used, BOUNDARY_NEXT_OPENING) == first + minute * MINUTE
-            assert hours.add(start, 60 * used, BOUNDARY_CLOSING_TIME) == first + closing * MINUTE
+            assert hours.reach(start, 60 * used, BOUNDARY_NEXT_OPENING) == first + minute * MINUTE
+            assert hours.reach(start, 60 * used, BOUNDARY_CLOSING_TIME) == first + closing * MINUTE
             assert hours.between(start, first + minute * MINUTE) == 60 * used
     for used, minute in enumerate(reversed(behind), start=1):
         if used % 13 == 0:

@@ -12,6 +12,7 @@ from tests.sla.desk import ALWAYS, HOUR, OFFICE, pins, rule
 
 CUSTOMER = "1b4db7eb-4057-5ddf-91e0-36dec72071f5"
 DUE = datetime(2024, 5, 6, 17, 0, tzinfo=UTC)
+LATER = timestamp(DUE + timedelta(hours=1))
 BEFORE = micros(DUE - timedelta(hours=2))
 RULES = e.PolicyDefinition(rules=[rule()])
 OTHER_RULES = e.PolicyDefinition(rules=[rule(4 * HOUR)])
@@ -22,7 +23,7 @@ FIRST_POLICY = e.PolicyPublished(name="standard", version=1, definition=RULES)
 SECOND_POLICY = e.PolicyPublished(name="standard", version=2, definition=OTHER_RULES)
 
 ARMED = e.ClockArmed(case_id=CUSTOMER, target=RESOLVE, pins=pins(), budget_s=8 * HOUR, due_at=timestamp(DUE))
-REPLANNED = e.ClockReplanned(pins=pins(), budget_s=8 * HOUR, used_s=60, due_at=timestamp(DUE + timedelta(hours=1)))
+REPLANNED = e.ClockReplanned(pins=pins(), budget_s=8 * HOUR, used_s=60, due_at=LATER)
 
 
 def verdict(outcome: e.Outcome.ValueType, used_s: int) -> e.VerdictReached:
@@ -89,16 +90,16 @@ def test_each_target_of_a_case_is_a_stream_of_its_own() -> None:
 
 def test_a_deadline_that_moves_is_planned_anew() -> None:
     given(Clock, ARMED).when(
-        lambda one: one.replan(pins=pins(), budget_s=8 * HOUR, used_s=60, due_at=DUE + timedelta(hours=1))
+        lambda one: one.replan(e.ClockReplanned(pins=pins(), budget_s=8 * HOUR, used_s=60, due_at=LATER))
     ).then(REPLANNED)
 
 
 def test_the_same_plan_again_is_nothing_new() -> None:
     given(Clock, ARMED).when(
-        lambda one: one.replan(pins=pins(), budget_s=8 * HOUR, used_s=99, due_at=DUE)
+        lambda one: one.replan(e.ClockReplanned(pins=pins(), budget_s=8 * HOUR, used_s=99, due_at=timestamp(DUE)))
     ).then_nothing()
     given(Clock, ARMED, REPLANNED).when(
-        lambda one: one.replan(pins=pins(), budget_s=8 * HOUR, used_s=99, due_at=DUE + timedelta(hours=1))
+        lambda one: one.replan(e.ClockReplanned(pins=pins(), budget_s=8 * HOUR, used_s=99, due_at=LATER))
     ).then_nothing()
 
 
@@ -106,7 +107,9 @@ def test_another_budget_or_other_pins_are_a_new_plan_for_the_same_deadline() -> 
     for budget_s, by in ((4 * HOUR, pins()), (8 * HOUR, pins(calendar="always"))):
         planned = e.ClockReplanned(pins=by, budget_s=budget_s, used_s=0, due_at=timestamp(DUE))
         given(Clock, ARMED).when(
-            lambda one, by=by, s=budget_s: one.replan(pins=by, budget_s=s, used_s=0, due_at=DUE)  # type: ignore[misc]
+            lambda one, by=by, s=budget_s: one.replan(
+                e.ClockReplanned(pins=by, budget_s=s, used_s=0, due_at=timestamp(DUE))
+            )  # type: ignore[misc]
         ).then(planned)
 
 
@@ -115,7 +118,9 @@ def test_the_same_plan_after_a_verdict_takes_the_verdict_back() -> None:
 
     clock = (
         given(Clock, ARMED, KEPT)
-        .when(lambda one: one.replan(pins=pins(), budget_s=8 * HOUR, used_s=HOUR, due_at=DUE))
+        .when(
+            lambda one: one.replan(e.ClockReplanned(pins=pins(), budget_s=8 * HOUR, used_s=HOUR, due_at=timestamp(DUE)))
+        )
         .then(again)
     )
     assert clock.outcome == e.OUTCOME_UNSPECIFIED

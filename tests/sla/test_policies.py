@@ -7,7 +7,7 @@ from kept.case.v1 import events_pb2 as case
 from kept.customer.v1 import events_pb2 as customer
 from kept.sla.v1 import events_pb2 as e
 
-from services.sla.policies import OWN
+from services.sla.policies import OWN, SlaPolicy
 from tests.sla.desk import (
     ALWAYS,
     CUSTOMER,
@@ -105,7 +105,7 @@ def test_decisions_name_their_cause_and_the_policy_that_made_them() -> None:
     desk = Desk(rule(warn_percents=[50])).given(opened("06 09:00"), passed("06 14:00"), resolved("06 15:00"))
 
     armed_by, warned_by, kept_by = (logged.record for logged in desk.records)
-    assert {record.actor for record in (armed_by, warned_by, kept_by)} == {"policy:sla@1"}
+    assert {record.actor for record in (armed_by, warned_by, kept_by)} == {SlaPolicy().actor}
     assert {record.correlation_id for record in (armed_by, warned_by, kept_by)} == {"because of A"}
     assert armed_by.causation_id == warned_by.causation_id != kept_by.causation_id
 
@@ -479,7 +479,8 @@ def test_a_waiting_case_stands_only_for_what_its_new_priority_pauses_for() -> No
 
     desk.given(opened("06 09:00"), held("06 10:00", CUSTOMER), prioritized("06 11:00", HIGH))
     desk.when(prioritized("06 13:00", LOW), resolved("06 14:00")).then(
-        replanned("06 13:00", used_s=2 * HOUR, due="07 11:00"), kept("06 14:00", used_s=3 * HOUR, due="07 11:00")
+        replanned("06 13:00", used_s=2 * HOUR, due="07 11:00", pauses=[PARTNER]),
+        kept("06 14:00", used_s=3 * HOUR, due="07 11:00"),
     )
 
 

@@ -22,6 +22,7 @@ from services.kernel.clock import FixedClock, MachineClock, moment, timestamp_of
 from services.kernel.database import SQLite
 from services.kernel.errors import KeptError
 from services.kernel.events import DomainEvent, LogEvent, ProtobufMapper, Stamp, event_id, log_event
+from services.kernel.lockstep import Lockstep
 from services.kernel.log.bell import SilentBell
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Entry, Save
@@ -129,6 +130,8 @@ class Run:
         self._append(step.event)
 
     def drain(self) -> None:
+        with self.log.database.write() as session:
+            Lockstep(session).begin_tick()
         while self._follower.step():
             pass
 
@@ -139,6 +142,8 @@ class Run:
             return
         version = self.log.version(TIME_STREAM) + 1
         event = TimeAdvanced(now=timestamp_of(to))
+        with self.log.database.write() as session:
+            session.execute("UPDATE cell SET history_now = ?", (to,))
         self._append(DomainEvent(TIME_STREAM, version, event, Stamp("cell", "user:ana", to, correlation_id="")))
 
     def decisions(self) -> list[LogEvent]:

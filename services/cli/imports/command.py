@@ -11,7 +11,7 @@ from types import FrameType
 
 import click
 
-from services.cli.imports.client import CellError, Client, Connection, InterruptedImportError
+from services.cli.client import CellError, Client, Connection, Interrupted
 from services.cli.imports.journal import JournalError
 from services.cli.imports.progress import Bar, Plain, Silent
 from services.cli.imports.rows import BadFileError
@@ -100,7 +100,7 @@ def _import(source: Source, connection: Connection, *, data: Path, quiet: bool) 
                     progress=shown,
                     stopping=stopping,
                 )
-        except InterruptedImportError as error:
+        except Interrupted as error:
             click.echo("stopped; the same command resumes it", err=True)
             raise click.exceptions.Exit(128 + received[0]) from error
 

@@ -17,8 +17,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kept.cell.v1 import service_pb2 as cell
 from kept.sla.v1 import service_pb2 as sla
 
+from services.cli.client import Call, Client, Connection, Interrupted, RefusedError
 from services.cli.imports import servicenow_policy
-from services.cli.imports.client import Call, Client, Connection, InterruptedImportError, RefusedError
 from services.cli.imports.journal import Journal, Key, open_journal, peek_header
 from services.cli.imports.progress import Progress, Silent
 from services.cli.imports.rows import BadFileError, Rejected, Row, Table, digest_of, read
@@ -68,7 +68,7 @@ def import_servicenow(
 ) -> Summary:
     """Imports the file, or what is left of it, and waits until the cell has drained it.
 
-    Raises: BadFileError, JournalError, CellError, ImportFailedError, InterruptedImportError.
+    Raises: BadFileError, JournalError, CellError, ImportFailedError, Interrupted.
     """
     source = prepare(path, zone, data_dir=data_dir, limit=limit, partners=partners)
     with Client(connection, stopping=stopping) as client:
@@ -271,7 +271,7 @@ class _Import:
 
     def _pause_to_stop(self) -> None:
         if self._stopping():
-            raise InterruptedImportError
+            raise Interrupted
 
     def summarise(self, tenant: str) -> Summary:
         """Waits until the cell has drained what it was told, and asks it what came of it."""

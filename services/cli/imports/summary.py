@@ -14,7 +14,7 @@ from kept.case.v1 import service_pb2 as case
 from kept.sla.v1 import events_pb2 as sla_events
 from kept.sla.v1 import service_pb2 as sla
 
-from services.cli.imports.client import Call
+from services.cli.client import Call
 from services.cli.imports.rows import Rejected
 
 SAMPLES = 20

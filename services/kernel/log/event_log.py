@@ -11,10 +11,11 @@ from uuid import UUID
 from services.kernel.clock import Clock, MachineClock, micros
 from services.kernel.database import Database, Session, as_uuid, marks
 from services.kernel.errors import KeptError, VersionConflict
+from services.kernel.lockstep import Lockstep, lockstep_tables
 from services.kernel.log.bell import Bell
-from services.kernel.log.port import Answer, Head, Move, Recorded, Save
+from services.kernel.log.port import Answer, Head, Move, Recorded, Save, Selection
 from services.kernel.log.positions import Positions
-from services.kernel.log.schema import log_tables, migrate, require
+from services.kernel.log.schema import SHARED_INDEX, log_tables, migrate, require
 from services.kernel.merkle import Edge, leaf_hash
 from services.kernel.telemetry import appended
 
@@ -41,14 +42,15 @@ class EventLog:
 
     def migrate(self, cell: str) -> None:
         """Makes or updates the log's tables. Raises Misconfigured when they belong to a newer Kept."""
-        migrate(self.database, NAME, [log_tables(self.database.dialect)])
+        dialect = self.database.dialect
+        migrate(self.database, NAME, [log_tables(dialect), [SHARED_INDEX, *lockstep_tables(dialect)]])
         with self.database.write() as session:
             if session.execute("SELECT 1 FROM head").fetchone() is None:
                 session.execute("INSERT INTO head VALUES (1, 0, 0, ?)", (b"",))
-                session.execute("INSERT INTO cell VALUES (1, ?, NULL)", (cell,))
+                session.execute("INSERT INTO cell (one, name) VALUES (1, ?)", (cell,))
 
     def require(self) -> None:
-        require(self.database, NAME, 1)
+        require(self.database, NAME, 2)
 
     def cell(self) -> str:
         """The name of the cell whose log this is."""
@@ -94,8 +96,11 @@ class EventLog:
                 to = batch.position if move.to == position else move.to
                 Positions(session).move(move.follower, move.expected, to)
             batch.write(Edge(position, peaks))
+            told = move is None and alongside is None
+            if lockstep and told and batch.position > position:
+                Lockstep(session).told(position + 1)
         appended.add(batch.position - position)
-        if not lockstep or move is not None or alongside is not None:
+        if not (lockstep and told):
             self.bell.ring()
         return outcomes
 
@@ -127,6 +132,30 @@ class EventLog:
                 (after, limit),
             )
             return [Recorded(*row) for row in rows]
+
+    def select(self, which: Selection, after: int, upto: int, limit: int) -> list[Recorded]:
+        """Events after a position and up to another that are selected, in order, at most `limit`."""
+        # Streams and customers are few events among many: with the plus, no planner walks the positions instead.
+        place = "+position" if which.streams or which.customers else "position"
+        sql = f"{place} > ? AND {place} <= ?"
+        values: list[object] = [after, upto]
+        for column, wanted in which.columns().items():
+            sql += f" AND {column} IN ({marks(len(wanted))})" if wanted else ""
+            values.extend(wanted)
+        with self.database.read() as session:
+            rows = session.execute(
+                f"SELECT position, type, recorded_at, record FROM log WHERE {sql} ORDER BY {place} LIMIT ?",  # noqa: S608 - columns and marks alone
+                (*values, limit),
+            )
+            return [Recorded(*row) for row in rows]
+
+    def leaves(self, start: int, end: int) -> list[bytes]:
+        """The Merkle leaves [start, end), counted from 0: of positions start + 1 to end, as far as they are there."""
+        with self.database.read() as session:
+            rows = session.execute(
+                "SELECT leaf FROM log WHERE position > ? AND position <= ? ORDER BY position", (start, end)
+            )
+            return [bytes(row[0]) for row in rows]
 
     def at(self, positions: Sequence[int]) -> dict[int, Recorded]:
         """The events at these positions."""

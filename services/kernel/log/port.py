@@ -1,7 +1,7 @@
 """What goes into the log and what comes out of it."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
@@ -23,6 +23,23 @@ class Recorded(NamedTuple):
     type: str
     recorded_at: int
     record: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which events are meant: those that match each of these; an empty one matches everything."""
+
+    streams: frozenset[UUID] = frozenset()
+    types: frozenset[str] = frozenset()
+    tenants: frozenset[str] = frozenset()
+    customers: frozenset[UUID] = frozenset()
+
+    def columns(self) -> dict[str, frozenset[Any]]:
+        """By the log's own columns."""
+        return {"stream": self.streams, "type": self.types, "tenant": self.tenants, "customer_id": self.customers}
+
+    def __bool__(self) -> bool:
+        return any(self.columns().values())
 
 
 @dataclass(frozen=True, slots=True)

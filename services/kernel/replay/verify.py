@@ -123,7 +123,7 @@ class _Sandbox:
         for views, live in live_views:
             database = ScratchSQLite(folder / f"{views.name}.db")
             views.migrate(database)
-            name = f"{views.name}-views"
+            name = views.follower
             parked = self._parked(live, name)
             self._views.append(_View(views, database, Positions(live).get(name), parked))
         self._policies = []
@@ -180,7 +180,7 @@ class _Sandbox:
 
     def refuse_followers_after(self, last: int) -> None:
         """Nobody can have read what is not there: a log that ends before its followers has lost its end."""
-        stands = {f"{view.views.name}-views": view.upto for view in self._views}
+        stands = {view.views.follower: view.upto for view in self._views}
         stands |= {policy.policy.name: policy.upto for policy, _ in self._policies}
         for name, upto in stands.items():
             if upto > last:

@@ -20,7 +20,12 @@ _OURS = Unavailable("unavailable", "this cannot be done now; try again later", r
 
 
 def abort(context: grpc.ServicerContext, error: Exception) -> None:
-    """Ends the call. An error that is no refusal is logged by its type and place, and told as `internal`."""
+    """Ends the call with what `told` gives."""
+    context.abort_with_status(told(error))
+
+
+def told(error: Exception) -> grpc.Status:
+    """What a caller is told. An error that is no refusal is logged by its type and place, and told as `internal`."""
     if not isinstance(error, KeptError):
         # The message may hold personal data, so only the type and the place go to the log.
         trace = error.__traceback__
@@ -29,12 +34,11 @@ def abort(context: grpc.ServicerContext, error: Exception) -> None:
         where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
         _log.error("%s at %s", type(error).__name__, where)
         message = "an error of ours; it was logged. Sent again, the same request id is done once at most"
-        context.abort(grpc.StatusCode.INTERNAL, message)
-        return
+        return rpc_status.to_status(status_pb2.Status(code=code_pb2.Code.INTERNAL, message=message))
     if isinstance(error, Misconfigured):
         _log.error("%s", error)
         error = _OURS
-    context.abort_with_status(rpc_status.to_status(_status(error)))
+    return rpc_status.to_status(_status(error))
 
 
 def _status(error: KeptError) -> status_pb2.Status:

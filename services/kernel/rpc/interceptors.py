@@ -4,7 +4,8 @@ from __future__ import annotations  # the stubs make grpc's handler generic, its
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -19,7 +20,7 @@ from services.kernel.telemetry import call_duration, context_of, span
 PRINCIPAL, TENANT, TRACEPARENT = "kept-principal", "kept-tenant", "traceparent"
 _PRINCIPAL = re.compile(r"(user|service|partner|auditor):[a-z0-9][a-z0-9._@-]{0,98}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-_OPEN_TO_ALL = ("/grpc.health.", "/grpc.reflection.")
+OPEN_TO_ALL = ("/grpc.health.", "/grpc.reflection.")
 
 _caller: ContextVar[Caller] = ContextVar("caller")
 
@@ -46,7 +47,7 @@ class Guard(grpc.ServerInterceptor):
         if name in self._guarded:
             return self._guarded[name]
         handler = continuation(handler_call_details)
-        if handler is None or name.startswith(_OPEN_TO_ALL) or handler.unary_unary is None:
+        if handler is None or name.startswith(OPEN_TO_ALL) or handler.unary_unary is None:
             return handler
         self._guarded[name] = grpc.unary_unary_rpc_method_handler(
             _guarded(name, handler.unary_unary),
@@ -58,24 +59,32 @@ class Guard(grpc.ServerInterceptor):
 
 def _guarded(name: str, method: Method) -> Method:
     def call(request: Any, context: grpc.ServicerContext) -> Any:
-        started = time.monotonic()
-        metadata = {key: value for key, value in context.invocation_metadata()}  # noqa: C416 - pairs of its own type
-        parent = context_of(str(metadata.get(TRACEPARENT, "")))
-        with span(name, parent, trace.SpanKind.SERVER):
-            try:
-                _refuse_expired(context)
-                _caller.set(_identify(name, metadata))
+        try:
+            with measured(name, context):
                 return method(request, context)
-            except Exception as error:
-                abort(context, error)
-                raise AssertionError("abort raises") from error
-            finally:
-                call_duration.record(time.monotonic() - started, {"rpc.method": name})
+        except Exception as error:
+            abort(context, error)
+            raise AssertionError("abort raises") from error
 
     return call
 
 
-def _refuse_expired(context: grpc.ServicerContext) -> None:
+@contextmanager
+def measured(name: str, context: Any) -> Iterator[None]:
+    """Around one call: traced, timed, and made only by a caller who is known and still waits."""
+    started = time.monotonic()
+    metadata = {key: value for key, value in context.invocation_metadata()}  # noqa: C416 - pairs of its own type
+    parent = context_of(str(metadata.get(TRACEPARENT, "")))
+    try:
+        with span(name, parent, trace.SpanKind.SERVER):
+            _refuse_expired(context)
+            _caller.set(_identify(name, metadata))
+            yield
+    finally:
+        call_duration.record(time.monotonic() - started, {"rpc.method": name})
+
+
+def _refuse_expired(context: Any) -> None:
     left = context.time_remaining()
     if left is not None and left <= 0:
         raise Unavailable("deadline-passed", "the caller no longer waits for this")

@@ -2,10 +2,10 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -16,9 +16,10 @@ from services.kernel.ready import announce_ready
 from services.kernel.rpc.interceptors import Guard
 
 THREADS = 8
+STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 DRAIN_S = 3.0
 MOST_REQUEST_BYTES = 256 * 1024
-_OPTIONS = (
+OPTIONS = (
     ("grpc.so_reuseport", 0),  # a busy port is an error, not a share
     ("grpc.max_receive_message_length", MOST_REQUEST_BYTES),
 )
@@ -30,26 +31,33 @@ def serve(register: Callable[[grpc.Server], Sequence[str]], address: str, *, dev
     `register` adds servicers and returns their full names. `address` is unix:PATH, which only its owner can open, or
     HOST:PORT. Raises Misconfigured when it is taken.
     """
-    server = grpc.server(ThreadPoolExecutor(THREADS, "rpc"), interceptors=[Guard()], options=_OPTIONS)
+    # Blocked in every thread made from here on, and waited for: a handler could only set an event, which deadlocks when
+    # it interrupts the wait for that very event.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    server = grpc.server(ThreadPoolExecutor(THREADS, "rpc"), interceptors=[Guard()], options=OPTIONS)
     names = register(server)
     alive = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(alive, server)
     if development:
         reflection.enable_server_reflection([*names, reflection.SERVICE_NAME], server)
-    _listen(server, address)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    listen(server, address)
     server.start()
     for name in ("", *names):
         alive.set(name, health_pb2.HealthCheckResponse.SERVING)
     announce_ready()
-    stop.wait()
+    signal.sigwait(STOPS)
     alive.enter_graceful_shutdown()
     server.stop(DRAIN_S).wait()
 
 
-def _listen(server: grpc.Server, address: str) -> None:
+class Listens(Protocol):
+    """A server, sync or aio."""
+
+    def add_insecure_port(self, address: str) -> int: ...
+
+
+def listen(server: Listens, address: str) -> None:
+    """Raises Misconfigured when it cannot."""
     before = os.umask(0o177)
     try:
         if address.startswith("unix:"):

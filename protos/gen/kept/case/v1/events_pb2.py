@@ -22,53 +22,70 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from kept.common.v1 import sealed_pb2 as kept_dot_common_dot_v1_dot_sealed__pb2
 from kept.customer.v1 import events_pb2 as kept_dot_customer_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kept/case/v1/events.proto\x12\x0ckept.case.v1\x1a\x1bkept/common/v1/sealed.proto\x1a\x1dkept/customer/v1/events.proto\"n\n\x0e\x43lassification\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.kept.case.v1.CaseKind\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x13\n\x0bsubcategory\x18\x03 \x01(\t\x12\x0f\n\x07symptom\x18\x04 \x01(\t\"\x85\x03\n\nCaseOpened\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x34\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32\x1c.kept.case.v1.Classification\x12(\n\x08priority\x18\x03 \x01(\x0e\x32\x16.kept.case.v1.Priority\x12$\n\x04need\x18\x04 \x01(\x0b\x32\x16.kept.common.v1.Sealed\x12\'\n\x07urgency\x18\x05 \x01(\x0b\x32\x16.kept.common.v1.Sealed\x12*\n\x07\x63hannel\x18\x06 \x01(\x0e\x32\x19.kept.customer.v1.Channel\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\x0f\n\x07item_id\x18\x08 \x01(\t\x12\x13\n\x0b\x65ntitlement\x18\t \x01(\t\x12\x35\n\rproduct_stage\x18\n \x01(\x0e\x32\x1e.kept.customer.v1.ProductStage\x12\x1a\n\x12\x65xternal_reference\x18\x0b \x01(\t\"\x12\n\x10\x43\x61seAcknowledged\"R\n\x0c\x43\x61seAssigned\x12\x0e\n\x04team\x18\x01 \x01(\tH\x00\x12\x11\n\x07partner\x18\x02 \x01(\tH\x00\x12\x10\n\x08\x61ssignee\x18\x03 \x01(\tB\r\n\x0b\x61ssigned_to\"I\n\x08\x43\x61seHeld\x12-\n\x0bwaiting_for\x18\x01 \x01(\x0e\x32\x18.kept.case.v1.WaitingFor\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1d\n\x0b\x43\x61seResumed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0c\x43\x61seResolved\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0c\x43\x61seReopened\x12\x0e\n\x06reason\x18\x01 \x01(\t\"8\n\nCaseClosed\x12\x1a\n\x12\x63ustomer_confirmed\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1f\n\rCaseCancelled\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0c\x43\x61seRejected\x12\x0e\n\x06reason\x18\x01 \x01(\t\"K\n\x0f\x43\x61sePrioritized\x12(\n\x08priority\x18\x01 \x01(\x0e\x32\x16.kept.case.v1.Priority\x12\x0e\n\x06reason\x18\x02 \x01(\t\"F\n\x0e\x43\x61seClassified\x12\x34\n\x0e\x63lassification\x18\x01 \x01(\x0b\x32\x1c.kept.case.v1.Classification\"_\n\tNoteAdded\x12,\n\x08\x61udience\x18\x01 \x01(\x0e\x32\x1a.kept.case.v1.NoteAudience\x12$\n\x04text\x18\x02 \x01(\x0b\x32\x16.kept.common.v1.Sealed*\xa1\x01\n\x08\x43\x61seKind\x12\x19\n\x15\x43\x41SE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41SE_KIND_INQUIRY\x10\x01\x12\x1d\n\x19\x43\x41SE_KIND_SERVICE_REQUEST\x10\x02\x12\x16\n\x12\x43\x41SE_KIND_INCIDENT\x10\x03\x12\x17\n\x13\x43\x41SE_KIND_COMPLAINT\x10\x04\x12\x13\n\x0f\x43\x41SE_KIND_CLAIM\x10\x05*\xf0\x01\n\tCaseState\x12\x1a\n\x16\x43\x41SE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41SE_STATE_ACKNOWLEDGED\x10\x01\x12\x17\n\x13\x43\x41SE_STATE_REJECTED\x10\x02\x12\x16\n\x12\x43\x41SE_STATE_PENDING\x10\x03\x12\x13\n\x0f\x43\x41SE_STATE_HELD\x10\x04\x12\x1a\n\x16\x43\x41SE_STATE_IN_PROGRESS\x10\x05\x12\x17\n\x13\x43\x41SE_STATE_RESOLVED\x10\x06\x12\x15\n\x11\x43\x41SE_STATE_CLOSED\x10\x07\x12\x18\n\x14\x43\x41SE_STATE_CANCELLED\x10\x08*w\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11PRIORITY_CRITICAL\x10\x01\x12\x11\n\rPRIORITY_HIGH\x10\x02\x12\x15\n\x11PRIORITY_MODERATE\x10\x03\x12\x10\n\x0cPRIORITY_LOW\x10\x04*\x8c\x01\n\nWaitingFor\x12\x1b\n\x17WAITING_FOR_UNSPECIFIED\x10\x00\x12\x18\n\x14WAITING_FOR_CUSTOMER\x10\x01\x12\x17\n\x13WAITING_FOR_PARTNER\x10\x02\x12\x15\n\x11WAITING_FOR_PARTS\x10\x03\x12\x17\n\x13WAITING_FOR_PROBLEM\x10\x04*e\n\x0cNoteAudience\x12\x1d\n\x19NOTE_AUDIENCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16NOTE_AUDIENCE_INTERNAL\x10\x01\x12\x1a\n\x16NOTE_AUDIENCE_CUSTOMER\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kept/case/v1/events.proto\x12\x0ckept.case.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bkept/common/v1/sealed.proto\x1a\x1dkept/customer/v1/events.proto\"n\n\x0e\x43lassification\x12$\n\x04kind\x18\x01 \x01(\x0e\x32\x16.kept.case.v1.CaseKind\x12\x10\n\x08\x63\x61tegory\x18\x02 \x01(\t\x12\x13\n\x0bsubcategory\x18\x03 \x01(\t\x12\x0f\n\x07symptom\x18\x04 \x01(\t\"\x85\x03\n\nCaseOpened\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x34\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32\x1c.kept.case.v1.Classification\x12(\n\x08priority\x18\x03 \x01(\x0e\x32\x16.kept.case.v1.Priority\x12$\n\x04need\x18\x04 \x01(\x0b\x32\x16.kept.common.v1.Sealed\x12\'\n\x07urgency\x18\x05 \x01(\x0b\x32\x16.kept.common.v1.Sealed\x12*\n\x07\x63hannel\x18\x06 \x01(\x0e\x32\x19.kept.customer.v1.Channel\x12\x0e\n\x06region\x18\x07 \x01(\t\x12\x0f\n\x07item_id\x18\x08 \x01(\t\x12\x13\n\x0b\x65ntitlement\x18\t \x01(\t\x12\x35\n\rproduct_stage\x18\n \x01(\x0e\x32\x1e.kept.customer.v1.ProductStage\x12\x1a\n\x12\x65xternal_reference\x18\x0b \x01(\t\"\x12\n\x10\x43\x61seAcknowledged\"R\n\x0c\x43\x61seAssigned\x12\x0e\n\x04team\x18\x01 \x01(\tH\x00\x12\x11\n\x07partner\x18\x02 \x01(\tH\x00\x12\x10\n\x08\x61ssignee\x18\x03 \x01(\tB\r\n\x0b\x61ssigned_to\"I\n\x08\x43\x61seHeld\x12-\n\x0bwaiting_for\x18\x01 \x01(\x0e\x32\x18.kept.case.v1.WaitingFor\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1d\n\x0b\x43\x61seResumed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0c\x43\x61seResolved\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0c\x43\x61seReopened\x12\x0e\n\x06reason\x18\x01 \x01(\t\"8\n\nCaseClosed\x12\x1a\n\x12\x63ustomer_confirmed\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1f\n\rCaseCancelled\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x1e\n\x0c\x43\x61seRejected\x12\x0e\n\x06reason\x18\x01 \x01(\t\"K\n\x0f\x43\x61sePrioritized\x12(\n\x08priority\x18\x01 \x01(\x0e\x32\x16.kept.case.v1.Priority\x12\x0e\n\x06reason\x18\x02 \x01(\t\"F\n\x0e\x43\x61seClassified\x12\x34\n\x0e\x63lassification\x18\x01 \x01(\x0b\x32\x1c.kept.case.v1.Classification\"_\n\tNoteAdded\x12,\n\x08\x61udience\x18\x01 \x01(\x0e\x32\x1a.kept.case.v1.NoteAudience\x12$\n\x04text\x18\x02 \x01(\x0b\x32\x16.kept.common.v1.Sealed\"W\n\x05Scope\x12\x0f\n\x07product\x18\x01 \x01(\t\x12\x0f\n\x07regions\x18\x02 \x03(\t\x12,\n\x08\x62\x65gan_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xa0\x01\n\rProblemOpened\x12\r\n\x05title\x18\x01 \x01(\t\x12\"\n\x05scope\x18\x02 \x01(\x0b\x32\x13.kept.case.v1.Scope\x12(\n\x08priority\x18\x03 \x01(\x0e\x32\x16.kept.case.v1.Priority\x12\x32\n\x0e\x65xpected_until\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"w\n\x0eRootCauseFound\x12\r\n\x05\x63\x61use\x18\x01 \x01(\t\x12\"\n\x05scope\x18\x02 \x01(\x0b\x32\x13.kept.case.v1.Scope\x12\x32\n\x0e\x65xpected_until\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x1d\n\nCaseLinked\x12\x0f\n\x07\x63\x61se_id\x18\x01 \x01(\t\"!\n\x0fProblemResolved\x12\x0e\n\x06remedy\x18\x01 \x01(\t\"\x1f\n\rProblemClosed\x12\x0e\n\x06reason\x18\x01 \x01(\t\"w\n\x10\x43ustomerAffected\x12\x12\n\nproblem_id\x18\x01 \x01(\t\x12\x10\n\x08item_ids\x18\x02 \x03(\t\x12\x0f\n\x07product\x18\x03 \x01(\t\x12,\n\x08\x62\x65gan_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\'\n\x11\x41\x66\x66\x65\x63tedRetracted\x12\x12\n\nproblem_id\x18\x01 \x01(\t*\xa1\x01\n\x08\x43\x61seKind\x12\x19\n\x15\x43\x41SE_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43\x41SE_KIND_INQUIRY\x10\x01\x12\x1d\n\x19\x43\x41SE_KIND_SERVICE_REQUEST\x10\x02\x12\x16\n\x12\x43\x41SE_KIND_INCIDENT\x10\x03\x12\x17\n\x13\x43\x41SE_KIND_COMPLAINT\x10\x04\x12\x13\n\x0f\x43\x41SE_KIND_CLAIM\x10\x05*\xf0\x01\n\tCaseState\x12\x1a\n\x16\x43\x41SE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41SE_STATE_ACKNOWLEDGED\x10\x01\x12\x17\n\x13\x43\x41SE_STATE_REJECTED\x10\x02\x12\x16\n\x12\x43\x41SE_STATE_PENDING\x10\x03\x12\x13\n\x0f\x43\x41SE_STATE_HELD\x10\x04\x12\x1a\n\x16\x43\x41SE_STATE_IN_PROGRESS\x10\x05\x12\x17\n\x13\x43\x41SE_STATE_RESOLVED\x10\x06\x12\x15\n\x11\x43\x41SE_STATE_CLOSED\x10\x07\x12\x18\n\x14\x43\x41SE_STATE_CANCELLED\x10\x08*w\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x15\n\x11PRIORITY_CRITICAL\x10\x01\x12\x11\n\rPRIORITY_HIGH\x10\x02\x12\x15\n\x11PRIORITY_MODERATE\x10\x03\x12\x10\n\x0cPRIORITY_LOW\x10\x04*\x8c\x01\n\nWaitingFor\x12\x1b\n\x17WAITING_FOR_UNSPECIFIED\x10\x00\x12\x18\n\x14WAITING_FOR_CUSTOMER\x10\x01\x12\x17\n\x13WAITING_FOR_PARTNER\x10\x02\x12\x15\n\x11WAITING_FOR_PARTS\x10\x03\x12\x17\n\x13WAITING_FOR_PROBLEM\x10\x04*e\n\x0cNoteAudience\x12\x1d\n\x19NOTE_AUDIENCE_UNSPECIFIED\x10\x00\x12\x1a\n\x16NOTE_AUDIENCE_INTERNAL\x10\x01\x12\x1a\n\x16NOTE_AUDIENCE_CUSTOMER\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kept.case.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CASEKIND']._serialized_start=1251
-  _globals['_CASEKIND']._serialized_end=1412
-  _globals['_CASESTATE']._serialized_start=1415
-  _globals['_CASESTATE']._serialized_end=1655
-  _globals['_PRIORITY']._serialized_start=1657
-  _globals['_PRIORITY']._serialized_end=1776
-  _globals['_WAITINGFOR']._serialized_start=1779
-  _globals['_WAITINGFOR']._serialized_end=1919
-  _globals['_NOTEAUDIENCE']._serialized_start=1921
-  _globals['_NOTEAUDIENCE']._serialized_end=2022
-  _globals['_CLASSIFICATION']._serialized_start=103
-  _globals['_CLASSIFICATION']._serialized_end=213
-  _globals['_CASEOPENED']._serialized_start=216
-  _globals['_CASEOPENED']._serialized_end=605
-  _globals['_CASEACKNOWLEDGED']._serialized_start=607
-  _globals['_CASEACKNOWLEDGED']._serialized_end=625
-  _globals['_CASEASSIGNED']._serialized_start=627
-  _globals['_CASEASSIGNED']._serialized_end=709
-  _globals['_CASEHELD']._serialized_start=711
-  _globals['_CASEHELD']._serialized_end=784
-  _globals['_CASERESUMED']._serialized_start=786
-  _globals['_CASERESUMED']._serialized_end=815
-  _globals['_CASERESOLVED']._serialized_start=817
-  _globals['_CASERESOLVED']._serialized_end=847
-  _globals['_CASEREOPENED']._serialized_start=849
-  _globals['_CASEREOPENED']._serialized_end=879
-  _globals['_CASECLOSED']._serialized_start=881
-  _globals['_CASECLOSED']._serialized_end=937
-  _globals['_CASECANCELLED']._serialized_start=939
-  _globals['_CASECANCELLED']._serialized_end=970
-  _globals['_CASEREJECTED']._serialized_start=972
-  _globals['_CASEREJECTED']._serialized_end=1002
-  _globals['_CASEPRIORITIZED']._serialized_start=1004
-  _globals['_CASEPRIORITIZED']._serialized_end=1079
-  _globals['_CASECLASSIFIED']._serialized_start=1081
-  _globals['_CASECLASSIFIED']._serialized_end=1151
-  _globals['_NOTEADDED']._serialized_start=1153
-  _globals['_NOTEADDED']._serialized_end=1248
+  _globals['_CASEKIND']._serialized_start=1918
+  _globals['_CASEKIND']._serialized_end=2079
+  _globals['_CASESTATE']._serialized_start=2082
+  _globals['_CASESTATE']._serialized_end=2322
+  _globals['_PRIORITY']._serialized_start=2324
+  _globals['_PRIORITY']._serialized_end=2443
+  _globals['_WAITINGFOR']._serialized_start=2446
+  _globals['_WAITINGFOR']._serialized_end=2586
+  _globals['_NOTEAUDIENCE']._serialized_start=2588
+  _globals['_NOTEAUDIENCE']._serialized_end=2689
+  _globals['_CLASSIFICATION']._serialized_start=136
+  _globals['_CLASSIFICATION']._serialized_end=246
+  _globals['_CASEOPENED']._serialized_start=249
+  _globals['_CASEOPENED']._serialized_end=638
+  _globals['_CASEACKNOWLEDGED']._serialized_start=640
+  _globals['_CASEACKNOWLEDGED']._serialized_end=658
+  _globals['_CASEASSIGNED']._serialized_start=660
+  _globals['_CASEASSIGNED']._serialized_end=742
+  _globals['_CASEHELD']._serialized_start=744
+  _globals['_CASEHELD']._serialized_end=817
+  _globals['_CASERESUMED']._serialized_start=819
+  _globals['_CASERESUMED']._serialized_end=848
+  _globals['_CASERESOLVED']._serialized_start=850
+  _globals['_CASERESOLVED']._serialized_end=880
+  _globals['_CASEREOPENED']._serialized_start=882
+  _globals['_CASEREOPENED']._serialized_end=912
+  _globals['_CASECLOSED']._serialized_start=914
+  _globals['_CASECLOSED']._serialized_end=970
+  _globals['_CASECANCELLED']._serialized_start=972
+  _globals['_CASECANCELLED']._serialized_end=1003
+  _globals['_CASEREJECTED']._serialized_start=1005
+  _globals['_CASEREJECTED']._serialized_end=1035
+  _globals['_CASEPRIORITIZED']._serialized_start=1037
+  _globals['_CASEPRIORITIZED']._serialized_end=1112
+  _globals['_CASECLASSIFIED']._serialized_start=1114
+  _globals['_CASECLASSIFIED']._serialized_end=1184
+  _globals['_NOTEADDED']._serialized_start=1186
+  _globals['_NOTEADDED']._serialized_end=1281
+  _globals['_SCOPE']._serialized_start=1283
+  _globals['_SCOPE']._serialized_end=1370
+  _globals['_PROBLEMOPENED']._serialized_start=1373
+  _globals['_PROBLEMOPENED']._serialized_end=1533
+  _globals['_ROOTCAUSEFOUND']._serialized_start=1535
+  _globals['_ROOTCAUSEFOUND']._serialized_end=1654
+  _globals['_CASELINKED']._serialized_start=1656
+  _globals['_CASELINKED']._serialized_end=1685
+  _globals['_PROBLEMRESOLVED']._serialized_start=1687
+  _globals['_PROBLEMRESOLVED']._serialized_end=1720
+  _globals['_PROBLEMCLOSED']._serialized_start=1722
+  _globals['_PROBLEMCLOSED']._serialized_end=1753
+  _globals['_CUSTOMERAFFECTED']._serialized_start=1755
+  _globals['_CUSTOMERAFFECTED']._serialized_end=1874
+  _globals['_AFFECTEDRETRACTED']._serialized_start=1876
+  _globals['_AFFECTEDRETRACTED']._serialized_end=1915
 # @@protoc_insertion_point(module_scope)

@@ -116,6 +116,51 @@ class CaseServiceStub:
                 request_serializer=kept_dot_case_dot_v1_dot_service__pb2.ListCasesRequest.SerializeToString,
                 response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.ListCasesResponse.FromString,
                 _registered_method=True)
+        self.GetCaseTimeline = channel.unary_unary(
+                '/kept.case.v1.CaseService/GetCaseTimeline',
+                request_serializer=kept_dot_case_dot_v1_dot_service__pb2.GetCaseTimelineRequest.SerializeToString,
+                response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.GetCaseTimelineResponse.FromString,
+                _registered_method=True)
+        self.OpenProblem = channel.unary_unary(
+                '/kept.case.v1.CaseService/OpenProblem',
+                request_serializer=kept_dot_case_dot_v1_dot_service__pb2.OpenProblemRequest.SerializeToString,
+                response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.OpenProblemResponse.FromString,
+                _registered_method=True)
+        self.FindRootCause = channel.unary_unary(
+                '/kept.case.v1.CaseService/FindRootCause',
+                request_serializer=kept_dot_case_dot_v1_dot_service__pb2.FindRootCauseRequest.SerializeToString,
+                response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.FindRootCauseResponse.FromString,
+                _registered_method=True)
+        self.LinkCase = channel.unary_unary(
+                '/kept.case.v1.CaseService/LinkCase',
+                request_serializer=kept_dot_case_dot_v1_dot_service__pb2.LinkCaseRequest.SerializeToString,
+                response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.LinkCaseResponse.FromString,
+                _registered_method=True)
+        self.ResolveProblem = channel.unary_unary(
+                '/kept.case.v1.CaseService/ResolveProblem',
+                request_serializer=kept_dot_case_dot_v1_dot_service__pb2.ResolveProblemRequest.SerializeToString,
+                response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.ResolveProblemResponse.FromString,
+                _registered_method=True)
+        self.CloseProblem = channel.unary_unary(
+                '/kept.case.v1.CaseService/CloseProblem',
+                request_serializer=kept_dot_case_dot_v1_dot_service__pb2.CloseProblemRequest.SerializeToString,
+                response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.CloseProblemResponse.FromString,
+                _registered_method=True)
+        self.GetProblem = channel.unary_unary(
+                '/kept.case.v1.CaseService/GetProblem',
+                request_serializer=kept_dot_case_dot_v1_dot_service__pb2.GetProblemRequest.SerializeToString,
+                response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.GetProblemResponse.FromString,
+                _registered_method=True)
+        self.ListProblems = channel.unary_unary(
+                '/kept.case.v1.CaseService/ListProblems',
+                request_serializer=kept_dot_case_dot_v1_dot_service__pb2.ListProblemsRequest.SerializeToString,
+                response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.ListProblemsResponse.FromString,
+                _registered_method=True)
+        self.ListAffected = channel.unary_unary(
+                '/kept.case.v1.CaseService/ListAffected',
+                request_serializer=kept_dot_case_dot_v1_dot_service__pb2.ListAffectedRequest.SerializeToString,
+                response_deserializer=kept_dot_case_dot_v1_dot_service__pb2.ListAffectedResponse.FromString,
+                _registered_method=True)
         self.CountCases = channel.unary_unary(
                 '/kept.case.v1.CaseService/CountCases',
                 request_serializer=kept_dot_case_dot_v1_dot_service__pb2.CountCasesRequest.SerializeToString,
@@ -239,6 +284,70 @@ class CaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCaseTimeline(self, request, context):
+        """Everything that happened to the case, newest first: its own events, clocks, work orders and notices.
+        Errors: case-not-found, view-behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OpenProblem(self, request, context):
+        """Opens a problem; who owned what it touches is affected and will be told. Records ProblemOpened.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FindRootCause(self, request, context):
+        """Names the root cause and what is really affected. Records RootCauseFound. Errors: problem-not-found, problem-not-open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LinkCase(self, request, context):
+        """A case is of this problem. Records CaseLinked. Errors: problem-not-found, problem-not-open, case-not-found.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveProblem(self, request, context):
+        """Records ProblemResolved. Errors: problem-not-found, problem-not-open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CloseProblem(self, request, context):
+        """Records ProblemClosed. Errors: problem-not-found, problem-not-resolved.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetProblem(self, request, context):
+        """One problem, with how many are affected, told, and called first. Errors: problem-not-found, view-behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProblems(self, request, context):
+        """Newest first. Errors: view-behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListAffected(self, request, context):
+        """Who is affected, and who was told or called first. Errors: problem-not-found, view-behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CountCases(self, request, context):
         """How many cases there are in each state. Errors: view-behind.
         """
@@ -323,6 +432,51 @@ def add_CaseServiceServicer_to_server(servicer, server):
                     servicer.ListCases,
                     request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.ListCasesRequest.FromString,
                     response_serializer=kept_dot_case_dot_v1_dot_service__pb2.ListCasesResponse.SerializeToString,
+            ),
+            'GetCaseTimeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaseTimeline,
+                    request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.GetCaseTimelineRequest.FromString,
+                    response_serializer=kept_dot_case_dot_v1_dot_service__pb2.GetCaseTimelineResponse.SerializeToString,
+            ),
+            'OpenProblem': grpc.unary_unary_rpc_method_handler(
+                    servicer.OpenProblem,
+                    request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.OpenProblemRequest.FromString,
+                    response_serializer=kept_dot_case_dot_v1_dot_service__pb2.OpenProblemResponse.SerializeToString,
+            ),
+            'FindRootCause': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindRootCause,
+                    request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.FindRootCauseRequest.FromString,
+                    response_serializer=kept_dot_case_dot_v1_dot_service__pb2.FindRootCauseResponse.SerializeToString,
+            ),
+            'LinkCase': grpc.unary_unary_rpc_method_handler(
+                    servicer.LinkCase,
+                    request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.LinkCaseRequest.FromString,
+                    response_serializer=kept_dot_case_dot_v1_dot_service__pb2.LinkCaseResponse.SerializeToString,
+            ),
+            'ResolveProblem': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveProblem,
+                    request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.ResolveProblemRequest.FromString,
+                    response_serializer=kept_dot_case_dot_v1_dot_service__pb2.ResolveProblemResponse.SerializeToString,
+            ),
+            'CloseProblem': grpc.unary_unary_rpc_method_handler(
+                    servicer.CloseProblem,
+                    request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.CloseProblemRequest.FromString,
+                    response_serializer=kept_dot_case_dot_v1_dot_service__pb2.CloseProblemResponse.SerializeToString,
+            ),
+            'GetProblem': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetProblem,
+                    request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.GetProblemRequest.FromString,
+                    response_serializer=kept_dot_case_dot_v1_dot_service__pb2.GetProblemResponse.SerializeToString,
+            ),
+            'ListProblems': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProblems,
+                    request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.ListProblemsRequest.FromString,
+                    response_serializer=kept_dot_case_dot_v1_dot_service__pb2.ListProblemsResponse.SerializeToString,
+            ),
+            'ListAffected': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAffected,
+                    request_deserializer=kept_dot_case_dot_v1_dot_service__pb2.ListAffectedRequest.FromString,
+                    response_serializer=kept_dot_case_dot_v1_dot_service__pb2.ListAffectedResponse.SerializeToString,
             ),
             'CountCases': grpc.unary_unary_rpc_method_handler(
                     servicer.CountCases,
@@ -742,6 +896,249 @@ class CaseService:
             '/kept.case.v1.CaseService/ListCases',
             kept_dot_case_dot_v1_dot_service__pb2.ListCasesRequest.SerializeToString,
             kept_dot_case_dot_v1_dot_service__pb2.ListCasesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCaseTimeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.case.v1.CaseService/GetCaseTimeline',
+            kept_dot_case_dot_v1_dot_service__pb2.GetCaseTimelineRequest.SerializeToString,
+            kept_dot_case_dot_v1_dot_service__pb2.GetCaseTimelineResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OpenProblem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.case.v1.CaseService/OpenProblem',
+            kept_dot_case_dot_v1_dot_service__pb2.OpenProblemRequest.SerializeToString,
+            kept_dot_case_dot_v1_dot_service__pb2.OpenProblemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindRootCause(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.case.v1.CaseService/FindRootCause',
+            kept_dot_case_dot_v1_dot_service__pb2.FindRootCauseRequest.SerializeToString,
+            kept_dot_case_dot_v1_dot_service__pb2.FindRootCauseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LinkCase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.case.v1.CaseService/LinkCase',
+            kept_dot_case_dot_v1_dot_service__pb2.LinkCaseRequest.SerializeToString,
+            kept_dot_case_dot_v1_dot_service__pb2.LinkCaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveProblem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.case.v1.CaseService/ResolveProblem',
+            kept_dot_case_dot_v1_dot_service__pb2.ResolveProblemRequest.SerializeToString,
+            kept_dot_case_dot_v1_dot_service__pb2.ResolveProblemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CloseProblem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.case.v1.CaseService/CloseProblem',
+            kept_dot_case_dot_v1_dot_service__pb2.CloseProblemRequest.SerializeToString,
+            kept_dot_case_dot_v1_dot_service__pb2.CloseProblemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetProblem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.case.v1.CaseService/GetProblem',
+            kept_dot_case_dot_v1_dot_service__pb2.GetProblemRequest.SerializeToString,
+            kept_dot_case_dot_v1_dot_service__pb2.GetProblemResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProblems(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.case.v1.CaseService/ListProblems',
+            kept_dot_case_dot_v1_dot_service__pb2.ListProblemsRequest.SerializeToString,
+            kept_dot_case_dot_v1_dot_service__pb2.ListProblemsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAffected(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.case.v1.CaseService/ListAffected',
+            kept_dot_case_dot_v1_dot_service__pb2.ListAffectedRequest.SerializeToString,
+            kept_dot_case_dot_v1_dot_service__pb2.ListAffectedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,26 @@ class CaseServiceStub:
     """One case with its opened texts. Errors: case-not-found, view-behind (UNAVAILABLE, retry)."""
     ListCases: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListCasesRequest, _service_pb2.ListCasesResponse]
     """Cases by state, team, partner or customer; nearest deadline first. Errors: view-behind."""
+    GetCaseTimeline: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetCaseTimelineRequest, _service_pb2.GetCaseTimelineResponse]
+    """Everything that happened to the case, newest first: its own events, clocks, work orders and notices.
+    Errors: case-not-found, view-behind.
+    """
+    OpenProblem: _grpc.UnaryUnaryMultiCallable[_service_pb2.OpenProblemRequest, _service_pb2.OpenProblemResponse]
+    """Opens a problem; who owned what it touches is affected and will be told. Records ProblemOpened."""
+    FindRootCause: _grpc.UnaryUnaryMultiCallable[_service_pb2.FindRootCauseRequest, _service_pb2.FindRootCauseResponse]
+    """Names the root cause and what is really affected. Records RootCauseFound. Errors: problem-not-found, problem-not-open."""
+    LinkCase: _grpc.UnaryUnaryMultiCallable[_service_pb2.LinkCaseRequest, _service_pb2.LinkCaseResponse]
+    """A case is of this problem. Records CaseLinked. Errors: problem-not-found, problem-not-open, case-not-found."""
+    ResolveProblem: _grpc.UnaryUnaryMultiCallable[_service_pb2.ResolveProblemRequest, _service_pb2.ResolveProblemResponse]
+    """Records ProblemResolved. Errors: problem-not-found, problem-not-open."""
+    CloseProblem: _grpc.UnaryUnaryMultiCallable[_service_pb2.CloseProblemRequest, _service_pb2.CloseProblemResponse]
+    """Records ProblemClosed. Errors: problem-not-found, problem-not-resolved."""
+    GetProblem: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetProblemRequest, _service_pb2.GetProblemResponse]
+    """One problem, with how many are affected, told, and called first. Errors: problem-not-found, view-behind."""
+    ListProblems: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListProblemsRequest, _service_pb2.ListProblemsResponse]
+    """Newest first. Errors: view-behind."""
+    ListAffected: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListAffectedRequest, _service_pb2.ListAffectedResponse]
+    """Who is affected, and who was told or called first. Errors: problem-not-found, view-behind."""
     CountCases: _grpc.UnaryUnaryMultiCallable[_service_pb2.CountCasesRequest, _service_pb2.CountCasesResponse]
     """How many cases there are in each state. Errors: view-behind."""
 
@@ -119,6 +139,26 @@ class CaseServiceAsyncStub(CaseServiceStub):
     """One case with its opened texts. Errors: case-not-found, view-behind (UNAVAILABLE, retry)."""
     ListCases: _aio.UnaryUnaryMultiCallable[_service_pb2.ListCasesRequest, _service_pb2.ListCasesResponse]  # type: ignore[assignment]
     """Cases by state, team, partner or customer; nearest deadline first. Errors: view-behind."""
+    GetCaseTimeline: _aio.UnaryUnaryMultiCallable[_service_pb2.GetCaseTimelineRequest, _service_pb2.GetCaseTimelineResponse]  # type: ignore[assignment]
+    """Everything that happened to the case, newest first: its own events, clocks, work orders and notices.
+    Errors: case-not-found, view-behind.
+    """
+    OpenProblem: _aio.UnaryUnaryMultiCallable[_service_pb2.OpenProblemRequest, _service_pb2.OpenProblemResponse]  # type: ignore[assignment]
+    """Opens a problem; who owned what it touches is affected and will be told. Records ProblemOpened."""
+    FindRootCause: _aio.UnaryUnaryMultiCallable[_service_pb2.FindRootCauseRequest, _service_pb2.FindRootCauseResponse]  # type: ignore[assignment]
+    """Names the root cause and what is really affected. Records RootCauseFound. Errors: problem-not-found, problem-not-open."""
+    LinkCase: _aio.UnaryUnaryMultiCallable[_service_pb2.LinkCaseRequest, _service_pb2.LinkCaseResponse]  # type: ignore[assignment]
+    """A case is of this problem. Records CaseLinked. Errors: problem-not-found, problem-not-open, case-not-found."""
+    ResolveProblem: _aio.UnaryUnaryMultiCallable[_service_pb2.ResolveProblemRequest, _service_pb2.ResolveProblemResponse]  # type: ignore[assignment]
+    """Records ProblemResolved. Errors: problem-not-found, problem-not-open."""
+    CloseProblem: _aio.UnaryUnaryMultiCallable[_service_pb2.CloseProblemRequest, _service_pb2.CloseProblemResponse]  # type: ignore[assignment]
+    """Records ProblemClosed. Errors: problem-not-found, problem-not-resolved."""
+    GetProblem: _aio.UnaryUnaryMultiCallable[_service_pb2.GetProblemRequest, _service_pb2.GetProblemResponse]  # type: ignore[assignment]
+    """One problem, with how many are affected, told, and called first. Errors: problem-not-found, view-behind."""
+    ListProblems: _aio.UnaryUnaryMultiCallable[_service_pb2.ListProblemsRequest, _service_pb2.ListProblemsResponse]  # type: ignore[assignment]
+    """Newest first. Errors: view-behind."""
+    ListAffected: _aio.UnaryUnaryMultiCallable[_service_pb2.ListAffectedRequest, _service_pb2.ListAffectedResponse]  # type: ignore[assignment]
+    """Who is affected, and who was told or called first. Errors: problem-not-found, view-behind."""
     CountCases: _aio.UnaryUnaryMultiCallable[_service_pb2.CountCasesRequest, _service_pb2.CountCasesResponse]  # type: ignore[assignment]
     """How many cases there are in each state. Errors: view-behind."""
 
@@ -253,6 +293,80 @@ class CaseServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListCasesResponse, _abc.Awaitable[_service_pb2.ListCasesResponse]]:
         """Cases by state, team, partner or customer; nearest deadline first. Errors: view-behind."""
+
+    @_abc_1.abstractmethod
+    def GetCaseTimeline(
+        self,
+        request: _service_pb2.GetCaseTimelineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.GetCaseTimelineResponse, _abc.Awaitable[_service_pb2.GetCaseTimelineResponse]]:
+        """Everything that happened to the case, newest first: its own events, clocks, work orders and notices.
+        Errors: case-not-found, view-behind.
+        """
+
+    @_abc_1.abstractmethod
+    def OpenProblem(
+        self,
+        request: _service_pb2.OpenProblemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.OpenProblemResponse, _abc.Awaitable[_service_pb2.OpenProblemResponse]]:
+        """Opens a problem; who owned what it touches is affected and will be told. Records ProblemOpened."""
+
+    @_abc_1.abstractmethod
+    def FindRootCause(
+        self,
+        request: _service_pb2.FindRootCauseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.FindRootCauseResponse, _abc.Awaitable[_service_pb2.FindRootCauseResponse]]:
+        """Names the root cause and what is really affected. Records RootCauseFound. Errors: problem-not-found, problem-not-open."""
+
+    @_abc_1.abstractmethod
+    def LinkCase(
+        self,
+        request: _service_pb2.LinkCaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.LinkCaseResponse, _abc.Awaitable[_service_pb2.LinkCaseResponse]]:
+        """A case is of this problem. Records CaseLinked. Errors: problem-not-found, problem-not-open, case-not-found."""
+
+    @_abc_1.abstractmethod
+    def ResolveProblem(
+        self,
+        request: _service_pb2.ResolveProblemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ResolveProblemResponse, _abc.Awaitable[_service_pb2.ResolveProblemResponse]]:
+        """Records ProblemResolved. Errors: problem-not-found, problem-not-open."""
+
+    @_abc_1.abstractmethod
+    def CloseProblem(
+        self,
+        request: _service_pb2.CloseProblemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.CloseProblemResponse, _abc.Awaitable[_service_pb2.CloseProblemResponse]]:
+        """Records ProblemClosed. Errors: problem-not-found, problem-not-resolved."""
+
+    @_abc_1.abstractmethod
+    def GetProblem(
+        self,
+        request: _service_pb2.GetProblemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.GetProblemResponse, _abc.Awaitable[_service_pb2.GetProblemResponse]]:
+        """One problem, with how many are affected, told, and called first. Errors: problem-not-found, view-behind."""
+
+    @_abc_1.abstractmethod
+    def ListProblems(
+        self,
+        request: _service_pb2.ListProblemsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ListProblemsResponse, _abc.Awaitable[_service_pb2.ListProblemsResponse]]:
+        """Newest first. Errors: view-behind."""
+
+    @_abc_1.abstractmethod
+    def ListAffected(
+        self,
+        request: _service_pb2.ListAffectedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ListAffectedResponse, _abc.Awaitable[_service_pb2.ListAffectedResponse]]:
+        """Who is affected, and who was told or called first. Errors: problem-not-found, view-behind."""
 
     @_abc_1.abstractmethod
     def CountCases(

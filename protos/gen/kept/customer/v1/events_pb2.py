@@ -23,48 +23,53 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from kept.common.v1 import money_pb2 as kept_dot_common_dot_v1_dot_money__pb2
 from kept.common.v1 import sealed_pb2 as kept_dot_common_dot_v1_dot_sealed__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkept/customer/v1/events.proto\x12\x10kept.customer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bkept/common/v1/sealed.proto\"o\n\x0bPreferences\x12\x10\n\x08language\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12+\n\x08\x63hannels\x18\x04 \x03(\x0e\x32\x19.kept.customer.v1.Channel\"~\n\x07\x43ontact\x12$\n\x04name\x18\x01 \x01(\x0b\x32\x16.kept.common.v1.Sealed\x12&\n\x06phones\x18\x02 \x03(\x0b\x32\x16.kept.common.v1.Sealed\x12%\n\x05\x65mail\x18\x03 \x01(\x0b\x32\x16.kept.common.v1.Sealed\"\x9c\x01\n\x0fPartyRegistered\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.kept.customer.v1.PartyKind\x12*\n\x07\x63ontact\x18\x02 \x01(\x0b\x32\x19.kept.customer.v1.Contact\x12\x32\n\x0bpreferences\x18\x03 \x01(\x0b\x32\x1d.kept.customer.v1.Preferences\"<\n\x0e\x43ontactChanged\x12*\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x19.kept.customer.v1.Contact\"H\n\x12PreferencesChanged\x12\x32\n\x0bpreferences\x18\x01 \x01(\x0b\x32\x1d.kept.customer.v1.Preferences\"V\n\x12\x43ustomerRegistered\x12\x10\n\x08party_id\x18\x01 \x01(\t\x12.\n\x05stage\x18\x02 \x01(\x0e\x32\x1f.kept.customer.v1.CustomerStage\"V\n\x14\x43ustomerStageEntered\x12.\n\x05stage\x18\x01 \x01(\x0e\x32\x1f.kept.customer.v1.CustomerStage\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x0c\x43onsentGiven\x12\x31\n\x07purpose\x18\x01 \x01(\x0e\x32 .kept.customer.v1.ConsentPurpose\"E\n\x10\x43onsentWithdrawn\x12\x31\n\x07purpose\x18\x01 \x01(\x0e\x32 .kept.customer.v1.ConsentPurpose\"\xe6\x01\n\rItemInstalled\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12\x0e\n\x06serial\x18\x03 \x01(\t\x12$\n\x04site\x18\x04 \x01(\x0b\x32\x16.kept.common.v1.Sealed\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x35\n\rproduct_stage\x18\x06 \x01(\x0e\x32\x1e.kept.customer.v1.ProductStage\x12\x32\n\x0ewarranty_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x10ItemStageEntered\x12\x35\n\rproduct_stage\x18\x01 \x01(\x0e\x32\x1e.kept.customer.v1.ProductStage\"\x1d\n\x0bItemRemoved\x12\x0e\n\x06reason\x18\x01 \x01(\t*_\n\tPartyKind\x12\x1a\n\x16PARTY_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15PARTY_KIND_INDIVIDUAL\x10\x01\x12\x1b\n\x17PARTY_KIND_ORGANIZATION\x10\x02*~\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_PHONE\x10\x01\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x02\x12\x11\n\rCHANNEL_EMAIL\x10\x03\x12\x12\n\x0e\x43HANNEL_WECHAT\x10\x04\x12\x0f\n\x0b\x43HANNEL_APP\x10\x05*\xbc\x01\n\rCustomerStage\x12\x1e\n\x1a\x43USTOMER_STAGE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43USTOMER_STAGE_PROSPECT\x10\x01\x12\x19\n\x15\x43USTOMER_STAGE_ACTIVE\x10\x02\x12\x1a\n\x16\x43USTOMER_STAGE_DORMANT\x10\x03\x12\x1a\n\x16\x43USTOMER_STAGE_CHURNED\x10\x04\x12\x1b\n\x17\x43USTOMER_STAGE_WON_BACK\x10\x05*\x89\x01\n\x0e\x43onsentPurpose\x12\x1f\n\x1b\x43ONSENT_PURPOSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONSENT_PURPOSE_SERVICE\x10\x01\x12\x1a\n\x16\x43ONSENT_PURPOSE_SAFETY\x10\x02\x12\x1d\n\x19\x43ONSENT_PURPOSE_MARKETING\x10\x03*\x96\x01\n\x0cProductStage\x12\x1d\n\x19PRODUCT_STAGE_UNSPECIFIED\x10\x00\x12\x18\n\x14PRODUCT_STAGE_LAUNCH\x10\x01\x12\x18\n\x14PRODUCT_STAGE_GROWTH\x10\x02\x12\x18\n\x14PRODUCT_STAGE_MATURE\x10\x03\x12\x19\n\x15PRODUCT_STAGE_DECLINE\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dkept/customer/v1/events.proto\x12\x10kept.customer.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1akept/common/v1/money.proto\x1a\x1bkept/common/v1/sealed.proto\"o\n\x0bPreferences\x12\x10\n\x08language\x18\x01 \x01(\t\x12\x11\n\ttime_zone\x18\x02 \x01(\t\x12\x0e\n\x06region\x18\x03 \x01(\t\x12+\n\x08\x63hannels\x18\x04 \x03(\x0e\x32\x19.kept.customer.v1.Channel\"~\n\x07\x43ontact\x12$\n\x04name\x18\x01 \x01(\x0b\x32\x16.kept.common.v1.Sealed\x12&\n\x06phones\x18\x02 \x03(\x0b\x32\x16.kept.common.v1.Sealed\x12%\n\x05\x65mail\x18\x03 \x01(\x0b\x32\x16.kept.common.v1.Sealed\"\x9c\x01\n\x0fPartyRegistered\x12)\n\x04kind\x18\x01 \x01(\x0e\x32\x1b.kept.customer.v1.PartyKind\x12*\n\x07\x63ontact\x18\x02 \x01(\x0b\x32\x19.kept.customer.v1.Contact\x12\x32\n\x0bpreferences\x18\x03 \x01(\x0b\x32\x1d.kept.customer.v1.Preferences\"<\n\x0e\x43ontactChanged\x12*\n\x07\x63ontact\x18\x01 \x01(\x0b\x32\x19.kept.customer.v1.Contact\"H\n\x12PreferencesChanged\x12\x32\n\x0bpreferences\x18\x01 \x01(\x0b\x32\x1d.kept.customer.v1.Preferences\"V\n\x12\x43ustomerRegistered\x12\x10\n\x08party_id\x18\x01 \x01(\t\x12.\n\x05stage\x18\x02 \x01(\x0e\x32\x1f.kept.customer.v1.CustomerStage\"V\n\x14\x43ustomerStageEntered\x12.\n\x05stage\x18\x01 \x01(\x0e\x32\x1f.kept.customer.v1.CustomerStage\x12\x0e\n\x06reason\x18\x02 \x01(\t\"A\n\x0c\x43onsentGiven\x12\x31\n\x07purpose\x18\x01 \x01(\x0e\x32 .kept.customer.v1.ConsentPurpose\"E\n\x10\x43onsentWithdrawn\x12\x31\n\x07purpose\x18\x01 \x01(\x0e\x32 .kept.customer.v1.ConsentPurpose\"\xe6\x01\n\rItemInstalled\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x0f\n\x07product\x18\x02 \x01(\t\x12\x0e\n\x06serial\x18\x03 \x01(\t\x12$\n\x04site\x18\x04 \x01(\x0b\x32\x16.kept.common.v1.Sealed\x12\x0e\n\x06region\x18\x05 \x01(\t\x12\x35\n\rproduct_stage\x18\x06 \x01(\x0e\x32\x1e.kept.customer.v1.ProductStage\x12\x32\n\x0ewarranty_until\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x10ItemStageEntered\x12\x35\n\rproduct_stage\x18\x01 \x01(\x0e\x32\x1e.kept.customer.v1.ProductStage\"\x1d\n\x0bItemRemoved\x12\x0e\n\x06reason\x18\x01 \x01(\t\"\x95\x01\n\x08\x44\x65\x61lLost\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x0f\n\x07subject\x18\x02 \x01(\t\x12\"\n\x03sum\x18\x03 \x01(\x0b\x32\x15.kept.common.v1.Money\x12,\n\x06reason\x18\x04 \x01(\x0e\x32\x1c.kept.customer.v1.LossReason\x12\x11\n\tclock_ids\x18\x05 \x03(\t*_\n\tPartyKind\x12\x1a\n\x16PARTY_KIND_UNSPECIFIED\x10\x00\x12\x19\n\x15PARTY_KIND_INDIVIDUAL\x10\x01\x12\x1b\n\x17PARTY_KIND_ORGANIZATION\x10\x02*~\n\x07\x43hannel\x12\x17\n\x13\x43HANNEL_UNSPECIFIED\x10\x00\x12\x11\n\rCHANNEL_PHONE\x10\x01\x12\x0f\n\x0b\x43HANNEL_SMS\x10\x02\x12\x11\n\rCHANNEL_EMAIL\x10\x03\x12\x12\n\x0e\x43HANNEL_WECHAT\x10\x04\x12\x0f\n\x0b\x43HANNEL_APP\x10\x05*\xbc\x01\n\rCustomerStage\x12\x1e\n\x1a\x43USTOMER_STAGE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43USTOMER_STAGE_PROSPECT\x10\x01\x12\x19\n\x15\x43USTOMER_STAGE_ACTIVE\x10\x02\x12\x1a\n\x16\x43USTOMER_STAGE_DORMANT\x10\x03\x12\x1a\n\x16\x43USTOMER_STAGE_CHURNED\x10\x04\x12\x1b\n\x17\x43USTOMER_STAGE_WON_BACK\x10\x05*\x89\x01\n\x0e\x43onsentPurpose\x12\x1f\n\x1b\x43ONSENT_PURPOSE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43ONSENT_PURPOSE_SERVICE\x10\x01\x12\x1a\n\x16\x43ONSENT_PURPOSE_SAFETY\x10\x02\x12\x1d\n\x19\x43ONSENT_PURPOSE_MARKETING\x10\x03*\x96\x01\n\x0cProductStage\x12\x1d\n\x19PRODUCT_STAGE_UNSPECIFIED\x10\x00\x12\x18\n\x14PRODUCT_STAGE_LAUNCH\x10\x01\x12\x18\n\x14PRODUCT_STAGE_GROWTH\x10\x02\x12\x18\n\x14PRODUCT_STAGE_MATURE\x10\x03\x12\x19\n\x15PRODUCT_STAGE_DECLINE\x10\x04*p\n\nLossReason\x12\x1b\n\x17LOSS_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11LOSS_REASON_PRICE\x10\x01\x12\x17\n\x13LOSS_REASON_SERVICE\x10\x02\x12\x15\n\x11LOSS_REASON_OTHER\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kept.customer.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PARTYKIND']._serialized_start=1302
-  _globals['_PARTYKIND']._serialized_end=1397
-  _globals['_CHANNEL']._serialized_start=1399
-  _globals['_CHANNEL']._serialized_end=1525
-  _globals['_CUSTOMERSTAGE']._serialized_start=1528
-  _globals['_CUSTOMERSTAGE']._serialized_end=1716
-  _globals['_CONSENTPURPOSE']._serialized_start=1719
-  _globals['_CONSENTPURPOSE']._serialized_end=1856
-  _globals['_PRODUCTSTAGE']._serialized_start=1859
-  _globals['_PRODUCTSTAGE']._serialized_end=2009
-  _globals['_PREFERENCES']._serialized_start=113
-  _globals['_PREFERENCES']._serialized_end=224
-  _globals['_CONTACT']._serialized_start=226
-  _globals['_CONTACT']._serialized_end=352
-  _globals['_PARTYREGISTERED']._serialized_start=355
-  _globals['_PARTYREGISTERED']._serialized_end=511
-  _globals['_CONTACTCHANGED']._serialized_start=513
-  _globals['_CONTACTCHANGED']._serialized_end=573
-  _globals['_PREFERENCESCHANGED']._serialized_start=575
-  _globals['_PREFERENCESCHANGED']._serialized_end=647
-  _globals['_CUSTOMERREGISTERED']._serialized_start=649
-  _globals['_CUSTOMERREGISTERED']._serialized_end=735
-  _globals['_CUSTOMERSTAGEENTERED']._serialized_start=737
-  _globals['_CUSTOMERSTAGEENTERED']._serialized_end=823
-  _globals['_CONSENTGIVEN']._serialized_start=825
-  _globals['_CONSENTGIVEN']._serialized_end=890
-  _globals['_CONSENTWITHDRAWN']._serialized_start=892
-  _globals['_CONSENTWITHDRAWN']._serialized_end=961
-  _globals['_ITEMINSTALLED']._serialized_start=964
-  _globals['_ITEMINSTALLED']._serialized_end=1194
-  _globals['_ITEMSTAGEENTERED']._serialized_start=1196
-  _globals['_ITEMSTAGEENTERED']._serialized_end=1269
-  _globals['_ITEMREMOVED']._serialized_start=1271
-  _globals['_ITEMREMOVED']._serialized_end=1300
+  _globals['_PARTYKIND']._serialized_start=1482
+  _globals['_PARTYKIND']._serialized_end=1577
+  _globals['_CHANNEL']._serialized_start=1579
+  _globals['_CHANNEL']._serialized_end=1705
+  _globals['_CUSTOMERSTAGE']._serialized_start=1708
+  _globals['_CUSTOMERSTAGE']._serialized_end=1896
+  _globals['_CONSENTPURPOSE']._serialized_start=1899
+  _globals['_CONSENTPURPOSE']._serialized_end=2036
+  _globals['_PRODUCTSTAGE']._serialized_start=2039
+  _globals['_PRODUCTSTAGE']._serialized_end=2189
+  _globals['_LOSSREASON']._serialized_start=2191
+  _globals['_LOSSREASON']._serialized_end=2303
+  _globals['_PREFERENCES']._serialized_start=141
+  _globals['_PREFERENCES']._serialized_end=252
+  _globals['_CONTACT']._serialized_start=254
+  _globals['_CONTACT']._serialized_end=380
+  _globals['_PARTYREGISTERED']._serialized_start=383
+  _globals['_PARTYREGISTERED']._serialized_end=539
+  _globals['_CONTACTCHANGED']._serialized_start=541
+  _globals['_CONTACTCHANGED']._serialized_end=601
+  _globals['_PREFERENCESCHANGED']._serialized_start=603
+  _globals['_PREFERENCESCHANGED']._serialized_end=675
+  _globals['_CUSTOMERREGISTERED']._serialized_start=677
+  _globals['_CUSTOMERREGISTERED']._serialized_end=763
+  _globals['_CUSTOMERSTAGEENTERED']._serialized_start=765
+  _globals['_CUSTOMERSTAGEENTERED']._serialized_end=851
+  _globals['_CONSENTGIVEN']._serialized_start=853
+  _globals['_CONSENTGIVEN']._serialized_end=918
+  _globals['_CONSENTWITHDRAWN']._serialized_start=920
+  _globals['_CONSENTWITHDRAWN']._serialized_end=989
+  _globals['_ITEMINSTALLED']._serialized_start=992
+  _globals['_ITEMINSTALLED']._serialized_end=1222
+  _globals['_ITEMSTAGEENTERED']._serialized_start=1224
+  _globals['_ITEMSTAGEENTERED']._serialized_end=1297
+  _globals['_ITEMREMOVED']._serialized_start=1299
+  _globals['_ITEMREMOVED']._serialized_end=1328
+  _globals['_DEALLOST']._serialized_start=1331
+  _globals['_DEALLOST']._serialized_end=1480
 # @@protoc_insertion_point(module_scope)

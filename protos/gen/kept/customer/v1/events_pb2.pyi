@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from kept.common.v1 import money_pb2 as _money_pb2
 from kept.common.v1 import sealed_pb2 as _sealed_pb2
 import builtins as _builtins
 import sys
@@ -124,6 +125,25 @@ PRODUCT_STAGE_GROWTH: ProductStage.ValueType  # 2
 PRODUCT_STAGE_MATURE: ProductStage.ValueType  # 3
 PRODUCT_STAGE_DECLINE: ProductStage.ValueType  # 4
 Global___ProductStage: _TypeAlias = ProductStage  # noqa: Y015
+
+class _LossReason:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LossReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LossReason.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LOSS_REASON_UNSPECIFIED: _LossReason.ValueType  # 0
+    LOSS_REASON_PRICE: _LossReason.ValueType  # 1
+    LOSS_REASON_SERVICE: _LossReason.ValueType  # 2
+    LOSS_REASON_OTHER: _LossReason.ValueType  # 3
+
+class LossReason(_LossReason, metaclass=_LossReasonEnumTypeWrapper): ...
+
+LOSS_REASON_UNSPECIFIED: LossReason.ValueType  # 0
+LOSS_REASON_PRICE: LossReason.ValueType  # 1
+LOSS_REASON_SERVICE: LossReason.ValueType  # 2
+LOSS_REASON_OTHER: LossReason.ValueType  # 3
+Global___LossReason: _TypeAlias = LossReason  # noqa: Y015
 
 @_typing.final
 class Preferences(_message.Message):
@@ -424,3 +444,41 @@ class ItemRemoved(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ItemRemoved: _TypeAlias = ItemRemoved  # noqa: Y015
+
+@_typing.final
+class DealLost(_message.Message):
+    """Stream: deal. A bid, an order or a renewal that we did not get."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_ID_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    SUM_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CLOCK_IDS_FIELD_NUMBER: _builtins.int
+    customer_id: _builtins.str
+    subject: _builtins.str
+    """What it was about, for example "maintenance 2027, Tonglu"."""
+    reason: Global___LossReason.ValueType
+    @_builtins.property
+    def sum(self) -> _money_pb2.Money: ...
+    @_builtins.property
+    def clock_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The broken promises that caused it: clocks whose verdict was broken when this was recorded."""
+
+    def __init__(
+        self,
+        *,
+        customer_id: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        sum: _money_pb2.Money | None = ...,
+        reason: Global___LossReason.ValueType = ...,
+        clock_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["sum", b"sum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ids", b"clock_ids", "customer_id", b"customer_id", "reason", b"reason", "subject", b"subject", "sum", b"sum"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DealLost: _TypeAlias = DealLost  # noqa: Y015

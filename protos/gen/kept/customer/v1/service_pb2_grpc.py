@@ -90,10 +90,20 @@ class CustomerServiceStub:
                 request_serializer=kept_dot_customer_dot_v1_dot_service__pb2.RemoveItemRequest.SerializeToString,
                 response_deserializer=kept_dot_customer_dot_v1_dot_service__pb2.RemoveItemResponse.FromString,
                 _registered_method=True)
+        self.RecordLostDeal = channel.unary_unary(
+                '/kept.customer.v1.CustomerService/RecordLostDeal',
+                request_serializer=kept_dot_customer_dot_v1_dot_service__pb2.RecordLostDealRequest.SerializeToString,
+                response_deserializer=kept_dot_customer_dot_v1_dot_service__pb2.RecordLostDealResponse.FromString,
+                _registered_method=True)
         self.GetCustomer = channel.unary_unary(
                 '/kept.customer.v1.CustomerService/GetCustomer',
                 request_serializer=kept_dot_customer_dot_v1_dot_service__pb2.GetCustomerRequest.SerializeToString,
                 response_deserializer=kept_dot_customer_dot_v1_dot_service__pb2.GetCustomerResponse.FromString,
+                _registered_method=True)
+        self.ListCustomers = channel.unary_unary(
+                '/kept.customer.v1.CustomerService/ListCustomers',
+                request_serializer=kept_dot_customer_dot_v1_dot_service__pb2.ListCustomersRequest.SerializeToString,
+                response_deserializer=kept_dot_customer_dot_v1_dot_service__pb2.ListCustomersResponse.FromString,
                 _registered_method=True)
         self.GetTimeline = channel.unary_unary(
                 '/kept.customer.v1.CustomerService/GetTimeline',
@@ -184,8 +194,23 @@ class CustomerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordLostDeal(self, request, context):
+        """A bid, an order or a renewal went elsewhere; names the broken promises that caused it, if any did. Records DealLost.
+        Errors: customer-not-found, clock-not-found, promise-not-broken (FAILED_PRECONDITION).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCustomer(self, request, context):
         """One customer with contact, consents and items. Errors: customer-not-found, view-behind (UNAVAILABLE, retry).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCustomers(self, request, context):
+        """Customers with their opened names, in the order of their ids; or those that are asked for. Errors: view-behind.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -251,10 +276,20 @@ def add_CustomerServiceServicer_to_server(servicer, server):
                     request_deserializer=kept_dot_customer_dot_v1_dot_service__pb2.RemoveItemRequest.FromString,
                     response_serializer=kept_dot_customer_dot_v1_dot_service__pb2.RemoveItemResponse.SerializeToString,
             ),
+            'RecordLostDeal': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordLostDeal,
+                    request_deserializer=kept_dot_customer_dot_v1_dot_service__pb2.RecordLostDealRequest.FromString,
+                    response_serializer=kept_dot_customer_dot_v1_dot_service__pb2.RecordLostDealResponse.SerializeToString,
+            ),
             'GetCustomer': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCustomer,
                     request_deserializer=kept_dot_customer_dot_v1_dot_service__pb2.GetCustomerRequest.FromString,
                     response_serializer=kept_dot_customer_dot_v1_dot_service__pb2.GetCustomerResponse.SerializeToString,
+            ),
+            'ListCustomers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCustomers,
+                    request_deserializer=kept_dot_customer_dot_v1_dot_service__pb2.ListCustomersRequest.FromString,
+                    response_serializer=kept_dot_customer_dot_v1_dot_service__pb2.ListCustomersResponse.SerializeToString,
             ),
             'GetTimeline': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTimeline,
@@ -549,6 +584,33 @@ class CustomerService:
             _registered_method=True)
 
     @staticmethod
+    def RecordLostDeal(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.customer.v1.CustomerService/RecordLostDeal',
+            kept_dot_customer_dot_v1_dot_service__pb2.RecordLostDealRequest.SerializeToString,
+            kept_dot_customer_dot_v1_dot_service__pb2.RecordLostDealResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetCustomer(request,
             target,
             options=(),
@@ -565,6 +627,33 @@ class CustomerService:
             '/kept.customer.v1.CustomerService/GetCustomer',
             kept_dot_customer_dot_v1_dot_service__pb2.GetCustomerRequest.SerializeToString,
             kept_dot_customer_dot_v1_dot_service__pb2.GetCustomerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCustomers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.customer.v1.CustomerService/ListCustomers',
+            kept_dot_customer_dot_v1_dot_service__pb2.ListCustomersRequest.SerializeToString,
+            kept_dot_customer_dot_v1_dot_service__pb2.ListCustomersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -65,8 +65,14 @@ class CustomerServiceStub:
     """The item's product entered another stage. Records ItemStageEntered. Errors: item-not-found, item-removed."""
     RemoveItem: _grpc.UnaryUnaryMultiCallable[_service_pb2.RemoveItemRequest, _service_pb2.RemoveItemResponse]
     """The customer no longer has the item. Records ItemRemoved. Errors: item-not-found, item-removed."""
+    RecordLostDeal: _grpc.UnaryUnaryMultiCallable[_service_pb2.RecordLostDealRequest, _service_pb2.RecordLostDealResponse]
+    """A bid, an order or a renewal went elsewhere; names the broken promises that caused it, if any did. Records DealLost.
+    Errors: customer-not-found, clock-not-found, promise-not-broken (FAILED_PRECONDITION).
+    """
     GetCustomer: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetCustomerRequest, _service_pb2.GetCustomerResponse]
     """One customer with contact, consents and items. Errors: customer-not-found, view-behind (UNAVAILABLE, retry)."""
+    ListCustomers: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListCustomersRequest, _service_pb2.ListCustomersResponse]
+    """Customers with their opened names, in the order of their ids; or those that are asked for. Errors: view-behind."""
     GetTimeline: _grpc.UnaryUnaryMultiCallable[_service_pb2.GetTimelineRequest, _service_pb2.GetTimelineResponse]
     """Everything that happened to the customer, newest first. Errors: customer-not-found, view-behind."""
 
@@ -107,8 +113,14 @@ class CustomerServiceAsyncStub(CustomerServiceStub):
     """The item's product entered another stage. Records ItemStageEntered. Errors: item-not-found, item-removed."""
     RemoveItem: _aio.UnaryUnaryMultiCallable[_service_pb2.RemoveItemRequest, _service_pb2.RemoveItemResponse]  # type: ignore[assignment]
     """The customer no longer has the item. Records ItemRemoved. Errors: item-not-found, item-removed."""
+    RecordLostDeal: _aio.UnaryUnaryMultiCallable[_service_pb2.RecordLostDealRequest, _service_pb2.RecordLostDealResponse]  # type: ignore[assignment]
+    """A bid, an order or a renewal went elsewhere; names the broken promises that caused it, if any did. Records DealLost.
+    Errors: customer-not-found, clock-not-found, promise-not-broken (FAILED_PRECONDITION).
+    """
     GetCustomer: _aio.UnaryUnaryMultiCallable[_service_pb2.GetCustomerRequest, _service_pb2.GetCustomerResponse]  # type: ignore[assignment]
     """One customer with contact, consents and items. Errors: customer-not-found, view-behind (UNAVAILABLE, retry)."""
+    ListCustomers: _aio.UnaryUnaryMultiCallable[_service_pb2.ListCustomersRequest, _service_pb2.ListCustomersResponse]  # type: ignore[assignment]
+    """Customers with their opened names, in the order of their ids; or those that are asked for. Errors: view-behind."""
     GetTimeline: _aio.UnaryUnaryMultiCallable[_service_pb2.GetTimelineRequest, _service_pb2.GetTimelineResponse]  # type: ignore[assignment]
     """Everything that happened to the customer, newest first. Errors: customer-not-found, view-behind."""
 
@@ -208,12 +220,30 @@ class CustomerServiceServicer(metaclass=_abc_1.ABCMeta):
         """The customer no longer has the item. Records ItemRemoved. Errors: item-not-found, item-removed."""
 
     @_abc_1.abstractmethod
+    def RecordLostDeal(
+        self,
+        request: _service_pb2.RecordLostDealRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.RecordLostDealResponse, _abc.Awaitable[_service_pb2.RecordLostDealResponse]]:
+        """A bid, an order or a renewal went elsewhere; names the broken promises that caused it, if any did. Records DealLost.
+        Errors: customer-not-found, clock-not-found, promise-not-broken (FAILED_PRECONDITION).
+        """
+
+    @_abc_1.abstractmethod
     def GetCustomer(
         self,
         request: _service_pb2.GetCustomerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.GetCustomerResponse, _abc.Awaitable[_service_pb2.GetCustomerResponse]]:
         """One customer with contact, consents and items. Errors: customer-not-found, view-behind (UNAVAILABLE, retry)."""
+
+    @_abc_1.abstractmethod
+    def ListCustomers(
+        self,
+        request: _service_pb2.ListCustomersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ListCustomersResponse, _abc.Awaitable[_service_pb2.ListCustomersResponse]]:
+        """Customers with their opened names, in the order of their ids; or those that are asked for. Errors: view-behind."""
 
     @_abc_1.abstractmethod
     def GetTimeline(

@@ -27,21 +27,21 @@ from kept.case.v1 import events_pb2 as kept_dot_case_dot_v1_dot_events__pb2
 from kept.customer.v1 import events_pb2 as kept_dot_customer_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18kept/sla/v1/events.proto\x12\x0bkept.sla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19kept/case/v1/events.proto\x1a\x1dkept/customer/v1/events.proto\"\'\n\x04Span\x12\x0e\n\x06\x66rom_s\x18\x01 \x01(\x05\x12\x0f\n\x07until_s\x18\x02 \x01(\x05\"<\n\x07Weekday\x12\x0f\n\x07weekday\x18\x01 \x01(\x05\x12 \n\x05spans\x18\x02 \x03(\x0b\x32\x11.kept.sla.v1.Span\"?\n\rDateException\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12 \n\x05spans\x18\x02 \x03(\x0b\x32\x11.kept.sla.v1.Span\"\x7f\n\x12\x43\x61lendarDefinition\x12\x11\n\ttime_zone\x18\x01 \x01(\t\x12&\n\x08weekdays\x18\x02 \x03(\x0b\x32\x14.kept.sla.v1.Weekday\x12.\n\nexceptions\x18\x03 \x03(\x0b\x32\x1a.kept.sla.v1.DateException\"\x8b\x03\n\nTargetRule\x12\'\n\x06target\x18\x01 \x01(\x0e\x32\x17.kept.sla.v1.TargetKind\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.kept.case.v1.CaseKind\x12(\n\x08priority\x18\x03 \x01(\x0e\x32\x16.kept.case.v1.Priority\x12\x13\n\x0b\x65ntitlement\x18\x04 \x01(\t\x12\x35\n\rproduct_stage\x18\x05 \x01(\x0e\x32\x1e.kept.customer.v1.ProductStage\x12\x10\n\x08\x62udget_s\x18\x06 \x01(\x03\x12\x10\n\x08\x63\x61lendar\x18\x07 \x01(\t\x12\x15\n\rwarn_percents\x18\x08 \x03(\x05\x12*\n\x08pause_on\x18\t \x03(\x0e\x32\x18.kept.case.v1.WaitingFor\x12(\n\ton_reopen\x18\n \x01(\x0e\x32\x15.kept.sla.v1.OnReopen\x12\'\n\x08\x62oundary\x18\x0b \x01(\x0e\x32\x15.kept.sla.v1.Boundary\":\n\x10PolicyDefinition\x12&\n\x05rules\x18\x01 \x03(\x0b\x32\x17.kept.sla.v1.TargetRule\"g\n\x11\x43\x61lendarPublished\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x33\n\ndefinition\x18\x03 \x01(\x0b\x32\x1f.kept.sla.v1.CalendarDefinition\"c\n\x0fPolicyPublished\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x31\n\ndefinition\x18\x03 \x01(\x0b\x32\x1d.kept.sla.v1.PolicyDefinition\"Z\n\x04Pins\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x05\x12\x10\n\x08\x63\x61lendar\x18\x03 \x01(\t\x12\x18\n\x10\x63\x61lendar_version\x18\x04 \x01(\x05\"\xa5\x01\n\nClockArmed\x12\x0f\n\x07\x63\x61se_id\x18\x01 \x01(\t\x12\'\n\x06target\x18\x02 \x01(\x0e\x32\x17.kept.sla.v1.TargetKind\x12\x1f\n\x04pins\x18\x03 \x01(\x0b\x32\x11.kept.sla.v1.Pins\x12\x10\n\x08\x62udget_s\x18\x04 \x01(\x03\x12*\n\x06\x64ue_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\x0e\x43lockReplanned\x12\x1f\n\x04pins\x18\x01 \x01(\x0b\x32\x11.kept.sla.v1.Pins\x12\x10\n\x08\x62udget_s\x18\x02 \x01(\x03\x12\x0e\n\x06used_s\x18\x03 \x01(\x03\x12*\n\x06\x64ue_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"O\n\x10ThresholdReached\x12\x0f\n\x07percent\x18\x01 \x01(\x05\x12*\n\x06\x64ue_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x0eVerdictReached\x12%\n\x07outcome\x18\x01 \x01(\x0e\x32\x14.kept.sla.v1.Outcome\x12\x10\n\x08\x62udget_s\x18\x02 \x01(\x03\x12\x0e\n\x06used_s\x18\x03 \x01(\x03\x12*\n\x06\x64ue_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x10VerdictCorrected\x12%\n\x07outcome\x18\x01 \x01(\x0e\x32\x14.kept.sla.v1.Outcome\x12\x0e\n\x06used_s\x18\x02 \x01(\x03\x12*\n\x06\x64ue_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*g\n\nTargetKind\x12\x1b\n\x17TARGET_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17TARGET_KIND_TIME_TO_OWN\x10\x01\x12\x1f\n\x1bTARGET_KIND_TIME_TO_RESOLVE\x10\x02*^\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUTCOME_KEPT\x10\x01\x12\x12\n\x0eOUTCOME_BROKEN\x10\x02\x12\x14\n\x10OUTCOME_RELEASED\x10\x03*Z\n\x08\x42oundary\x12\x18\n\x14\x42OUNDARY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42OUNDARY_CLOSING_TIME\x10\x01\x12\x19\n\x15\x42OUNDARY_NEXT_OPENING\x10\x02*R\n\x08OnReopen\x12\x19\n\x15ON_REOPEN_UNSPECIFIED\x10\x00\x12\x14\n\x10ON_REOPEN_RESUME\x10\x01\x12\x15\n\x11ON_REOPEN_RESTART\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18kept/sla/v1/events.proto\x12\x0bkept.sla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19kept/case/v1/events.proto\x1a\x1dkept/customer/v1/events.proto\"\'\n\x04Span\x12\x0e\n\x06\x66rom_s\x18\x01 \x01(\x05\x12\x0f\n\x07until_s\x18\x02 \x01(\x05\"<\n\x07Weekday\x12\x0f\n\x07weekday\x18\x01 \x01(\x05\x12 \n\x05spans\x18\x02 \x03(\x0b\x32\x11.kept.sla.v1.Span\"?\n\rDateException\x12\x0c\n\x04\x64\x61te\x18\x01 \x01(\t\x12 \n\x05spans\x18\x02 \x03(\x0b\x32\x11.kept.sla.v1.Span\"\x7f\n\x12\x43\x61lendarDefinition\x12\x11\n\ttime_zone\x18\x01 \x01(\t\x12&\n\x08weekdays\x18\x02 \x03(\x0b\x32\x14.kept.sla.v1.Weekday\x12.\n\nexceptions\x18\x03 \x03(\x0b\x32\x1a.kept.sla.v1.DateException\"\x8b\x03\n\nTargetRule\x12\'\n\x06target\x18\x01 \x01(\x0e\x32\x17.kept.sla.v1.TargetKind\x12$\n\x04kind\x18\x02 \x01(\x0e\x32\x16.kept.case.v1.CaseKind\x12(\n\x08priority\x18\x03 \x01(\x0e\x32\x16.kept.case.v1.Priority\x12\x13\n\x0b\x65ntitlement\x18\x04 \x01(\t\x12\x35\n\rproduct_stage\x18\x05 \x01(\x0e\x32\x1e.kept.customer.v1.ProductStage\x12\x10\n\x08\x62udget_s\x18\x06 \x01(\x03\x12\x10\n\x08\x63\x61lendar\x18\x07 \x01(\t\x12\x15\n\rwarn_percents\x18\x08 \x03(\x05\x12*\n\x08pause_on\x18\t \x03(\x0e\x32\x18.kept.case.v1.WaitingFor\x12(\n\ton_reopen\x18\n \x01(\x0e\x32\x15.kept.sla.v1.OnReopen\x12\'\n\x08\x62oundary\x18\x0b \x01(\x0e\x32\x15.kept.sla.v1.Boundary\":\n\x10PolicyDefinition\x12&\n\x05rules\x18\x01 \x03(\x0b\x32\x17.kept.sla.v1.TargetRule\"g\n\x11\x43\x61lendarPublished\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x33\n\ndefinition\x18\x03 \x01(\x0b\x32\x1f.kept.sla.v1.CalendarDefinition\"c\n\x0fPolicyPublished\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x31\n\ndefinition\x18\x03 \x01(\x0b\x32\x1d.kept.sla.v1.PolicyDefinition\"Z\n\x04Pins\x12\x0e\n\x06policy\x18\x01 \x01(\t\x12\x16\n\x0epolicy_version\x18\x02 \x01(\x05\x12\x10\n\x08\x63\x61lendar\x18\x03 \x01(\t\x12\x18\n\x10\x63\x61lendar_version\x18\x04 \x01(\x05\"\xd1\x01\n\nClockArmed\x12\x0f\n\x07\x63\x61se_id\x18\x01 \x01(\t\x12\'\n\x06target\x18\x02 \x01(\x0e\x32\x17.kept.sla.v1.TargetKind\x12\x1f\n\x04pins\x18\x03 \x01(\x0b\x32\x11.kept.sla.v1.Pins\x12\x10\n\x08\x62udget_s\x18\x04 \x01(\x03\x12*\n\x06\x64ue_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08pause_on\x18\x06 \x03(\x0e\x32\x18.kept.case.v1.WaitingFor\"\xab\x01\n\x0e\x43lockReplanned\x12\x1f\n\x04pins\x18\x01 \x01(\x0b\x32\x11.kept.sla.v1.Pins\x12\x10\n\x08\x62udget_s\x18\x02 \x01(\x03\x12\x0e\n\x06used_s\x18\x03 \x01(\x03\x12*\n\x06\x64ue_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x08pause_on\x18\x05 \x03(\x0e\x32\x18.kept.case.v1.WaitingFor\"O\n\x10ThresholdReached\x12\x0f\n\x07percent\x18\x01 \x01(\x05\x12*\n\x06\x64ue_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x85\x01\n\x0eVerdictReached\x12%\n\x07outcome\x18\x01 \x01(\x0e\x32\x14.kept.sla.v1.Outcome\x12\x10\n\x08\x62udget_s\x18\x02 \x01(\x03\x12\x0e\n\x06used_s\x18\x03 \x01(\x03\x12*\n\x06\x64ue_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"u\n\x10VerdictCorrected\x12%\n\x07outcome\x18\x01 \x01(\x0e\x32\x14.kept.sla.v1.Outcome\x12\x0e\n\x06used_s\x18\x02 \x01(\x03\x12*\n\x06\x64ue_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*g\n\nTargetKind\x12\x1b\n\x17TARGET_KIND_UNSPECIFIED\x10\x00\x12\x1b\n\x17TARGET_KIND_TIME_TO_OWN\x10\x01\x12\x1f\n\x1bTARGET_KIND_TIME_TO_RESOLVE\x10\x02*^\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x10\n\x0cOUTCOME_KEPT\x10\x01\x12\x12\n\x0eOUTCOME_BROKEN\x10\x02\x12\x14\n\x10OUTCOME_RELEASED\x10\x03*Z\n\x08\x42oundary\x12\x18\n\x14\x42OUNDARY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x42OUNDARY_CLOSING_TIME\x10\x01\x12\x19\n\x15\x42OUNDARY_NEXT_OPENING\x10\x02*R\n\x08OnReopen\x12\x19\n\x15ON_REOPEN_UNSPECIFIED\x10\x00\x12\x14\n\x10ON_REOPEN_RESUME\x10\x01\x12\x15\n\x11ON_REOPEN_RESTART\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kept.sla.v1.events_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TARGETKIND']._serialized_start=1818
-  _globals['_TARGETKIND']._serialized_end=1921
-  _globals['_OUTCOME']._serialized_start=1923
-  _globals['_OUTCOME']._serialized_end=2017
-  _globals['_BOUNDARY']._serialized_start=2019
-  _globals['_BOUNDARY']._serialized_end=2109
-  _globals['_ONREOPEN']._serialized_start=2111
-  _globals['_ONREOPEN']._serialized_end=2193
+  _globals['_TARGETKIND']._serialized_start=1907
+  _globals['_TARGETKIND']._serialized_end=2010
+  _globals['_OUTCOME']._serialized_start=2012
+  _globals['_OUTCOME']._serialized_end=2106
+  _globals['_BOUNDARY']._serialized_start=2108
+  _globals['_BOUNDARY']._serialized_end=2198
+  _globals['_ONREOPEN']._serialized_start=2200
+  _globals['_ONREOPEN']._serialized_end=2282
   _globals['_SPAN']._serialized_start=132
   _globals['_SPAN']._serialized_end=171
   _globals['_WEEKDAY']._serialized_start=173
@@ -61,13 +61,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PINS']._serialized_start=1093
   _globals['_PINS']._serialized_end=1183
   _globals['_CLOCKARMED']._serialized_start=1186
-  _globals['_CLOCKARMED']._serialized_end=1351
-  _globals['_CLOCKREPLANNED']._serialized_start=1353
-  _globals['_CLOCKREPLANNED']._serialized_end=1480
-  _globals['_THRESHOLDREACHED']._serialized_start=1482
-  _globals['_THRESHOLDREACHED']._serialized_end=1561
-  _globals['_VERDICTREACHED']._serialized_start=1564
-  _globals['_VERDICTREACHED']._serialized_end=1697
-  _globals['_VERDICTCORRECTED']._serialized_start=1699
-  _globals['_VERDICTCORRECTED']._serialized_end=1816
+  _globals['_CLOCKARMED']._serialized_end=1395
+  _globals['_CLOCKREPLANNED']._serialized_start=1398
+  _globals['_CLOCKREPLANNED']._serialized_end=1569
+  _globals['_THRESHOLDREACHED']._serialized_start=1571
+  _globals['_THRESHOLDREACHED']._serialized_end=1650
+  _globals['_VERDICTREACHED']._serialized_start=1653
+  _globals['_VERDICTREACHED']._serialized_end=1786
+  _globals['_VERDICTCORRECTED']._serialized_start=1788
+  _globals['_VERDICTCORRECTED']._serialized_end=1905
 # @@protoc_insertion_point(module_scope)

@@ -382,6 +382,7 @@ class ClockArmed(_message.Message):
     PINS_FIELD_NUMBER: _builtins.int
     BUDGET_S_FIELD_NUMBER: _builtins.int
     DUE_AT_FIELD_NUMBER: _builtins.int
+    PAUSE_ON_FIELD_NUMBER: _builtins.int
     case_id: _builtins.str
     target: Global___TargetKind.ValueType
     budget_s: _builtins.int
@@ -389,6 +390,10 @@ class ClockArmed(_message.Message):
     def pins(self) -> Global___Pins: ...
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def pause_on(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.WaitingFor.ValueType]:
+        """The clock stands while the case waits for one of these; until it goes on, its deadline means nothing."""
+
     def __init__(
         self,
         *,
@@ -397,10 +402,11 @@ class ClockArmed(_message.Message):
         pins: Global___Pins | None = ...,
         budget_s: _builtins.int = ...,
         due_at: _timestamp_pb2.Timestamp | None = ...,
+        pause_on: _abc.Iterable[_events_pb2.WaitingFor.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "pins", b"pins"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_s", b"budget_s", "case_id", b"case_id", "due_at", b"due_at", "pins", b"pins", "target", b"target"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_s", b"budget_s", "case_id", b"case_id", "due_at", b"due_at", "pause_on", b"pause_on", "pins", b"pins", "target", b"target"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -416,6 +422,7 @@ class ClockReplanned(_message.Message):
     BUDGET_S_FIELD_NUMBER: _builtins.int
     USED_S_FIELD_NUMBER: _builtins.int
     DUE_AT_FIELD_NUMBER: _builtins.int
+    PAUSE_ON_FIELD_NUMBER: _builtins.int
     budget_s: _builtins.int
     used_s: _builtins.int
     """Service time used so far, in seconds."""
@@ -423,6 +430,8 @@ class ClockReplanned(_message.Message):
     def pins(self) -> Global___Pins: ...
     @_builtins.property
     def due_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def pause_on(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2.WaitingFor.ValueType]: ...
     def __init__(
         self,
         *,
@@ -430,10 +439,11 @@ class ClockReplanned(_message.Message):
         budget_s: _builtins.int = ...,
         used_s: _builtins.int = ...,
         due_at: _timestamp_pb2.Timestamp | None = ...,
+        pause_on: _abc.Iterable[_events_pb2.WaitingFor.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "pins", b"pins"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_s", b"budget_s", "due_at", b"due_at", "pins", b"pins", "used_s", b"used_s"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_s", b"budget_s", "due_at", b"due_at", "pause_on", b"pause_on", "pins", b"pins", "used_s", b"used_s"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -23,37 +23,46 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from kept.case.v1 import events_pb2 as kept_dot_case_dot_v1_dot_events__pb2
 from kept.common.v1 import record_pb2 as kept_dot_common_dot_v1_dot_record__pb2
 from kept.sla.v1 import events_pb2 as kept_dot_sla_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kept/sla/v1/service.proto\x12\x0bkept.sla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bkept/common/v1/record.proto\x1a\x18kept/sla/v1/events.proto\"\xa0\x01\n\x16PublishCalendarRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x33\n\ndefinition\x18\x04 \x01(\x0b\x32\x1f.kept.sla.v1.CalendarDefinition\"C\n\x17PublishCalendarResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt\"\x9c\x01\n\x14PublishPolicyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.kept.sla.v1.PolicyDefinition\"A\n\x15PublishPolicyResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt\"=\n\x11ListClocksRequest\x12\x10\n\x08\x63\x61se_ids\x18\x01 \x03(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\"8\n\x12ListClocksResponse\x12\"\n\x06\x63locks\x18\x01 \x03(\x0b\x32\x12.kept.sla.v1.Clock\"\xb5\x02\n\x05\x43lock\x12\x10\n\x08\x63lock_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x02 \x01(\t\x12\'\n\x06target\x18\x03 \x01(\x0e\x32\x17.kept.sla.v1.TargetKind\x12\x1f\n\x04pins\x18\x04 \x01(\x0b\x32\x11.kept.sla.v1.Pins\x12\x10\n\x08\x62udget_s\x18\x05 \x01(\x03\x12*\n\x06\x64ue_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07outcome\x18\x07 \x01(\x0e\x32\x14.kept.sla.v1.Outcome\x12.\n\ndecided_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fwarned_percents\x18\t \x03(\x05\x12\x11\n\tcorrected\x18\n \x01(\x08\".\n\x14\x43ountVerdictsRequest\x12\x16\n\x0e\x61\x66ter_position\x18\x01 \x01(\x03\"B\n\x15\x43ountVerdictsResponse\x12)\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x19.kept.sla.v1.VerdictCount\"n\n\x0cVerdictCount\x12\'\n\x06target\x18\x01 \x01(\x0e\x32\x17.kept.sla.v1.TargetKind\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.kept.sla.v1.Outcome\x12\x0e\n\x06\x63locks\x18\x03 \x01(\x03\x32\xe9\x02\n\nSlaService\x12\\\n\x0fPublishCalendar\x12#.kept.sla.v1.PublishCalendarRequest\x1a$.kept.sla.v1.PublishCalendarResponse\x12V\n\rPublishPolicy\x12!.kept.sla.v1.PublishPolicyRequest\x1a\".kept.sla.v1.PublishPolicyResponse\x12M\n\nListClocks\x12\x1e.kept.sla.v1.ListClocksRequest\x1a\x1f.kept.sla.v1.ListClocksResponse\x12V\n\rCountVerdicts\x12!.kept.sla.v1.CountVerdictsRequest\x1a\".kept.sla.v1.CountVerdictsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kept/sla/v1/service.proto\x12\x0bkept.sla.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19kept/case/v1/events.proto\x1a\x1bkept/common/v1/record.proto\x1a\x18kept/sla/v1/events.proto\"\xa0\x01\n\x16PublishCalendarRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x33\n\ndefinition\x18\x04 \x01(\x0b\x32\x1f.kept.sla.v1.CalendarDefinition\"C\n\x17PublishCalendarResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt\"\x9c\x01\n\x14PublishPolicyRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12/\n\x0boccurred_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x31\n\ndefinition\x18\x04 \x01(\x0b\x32\x1d.kept.sla.v1.PolicyDefinition\"A\n\x15PublishPolicyResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt\"=\n\x11ListClocksRequest\x12\x10\n\x08\x63\x61se_ids\x18\x01 \x03(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\"8\n\x12ListClocksResponse\x12\"\n\x06\x63locks\x18\x01 \x03(\x0b\x32\x12.kept.sla.v1.Clock\"\xe1\x02\n\x05\x43lock\x12\x10\n\x08\x63lock_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61se_id\x18\x02 \x01(\t\x12\'\n\x06target\x18\x03 \x01(\x0e\x32\x17.kept.sla.v1.TargetKind\x12\x1f\n\x04pins\x18\x04 \x01(\x0b\x32\x11.kept.sla.v1.Pins\x12\x10\n\x08\x62udget_s\x18\x05 \x01(\x03\x12*\n\x06\x64ue_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x07outcome\x18\x07 \x01(\x0e\x32\x14.kept.sla.v1.Outcome\x12.\n\ndecided_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fwarned_percents\x18\t \x03(\x05\x12\x11\n\tcorrected\x18\n \x01(\x08\x12*\n\x08pause_on\x18\x0b \x03(\x0e\x32\x18.kept.case.v1.WaitingFor\"?\n\x13\x45xplainClockRequest\x12\x10\n\x08\x63lock_id\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_position\x18\x02 \x01(\x03\"\xe3\x01\n\x14\x45xplainClockResponse\x12!\n\x05\x63lock\x18\x01 \x01(\x0b\x32\x12.kept.sla.v1.Clock\x12%\n\x04rule\x18\x02 \x01(\x0b\x32\x17.kept.sla.v1.TargetRule\x12\x31\n\x08\x63\x61lendar\x18\x03 \x01(\x0b\x32\x1f.kept.sla.v1.CalendarDefinition\x12%\n\x05steps\x18\x04 \x03(\x0b\x32\x16.kept.sla.v1.ClockStep\x12\'\n\tstretches\x18\x05 \x03(\x0b\x32\x14.kept.sla.v1.Stretch\"\xc2\x01\n\tClockStep\x12\x10\n\x08\x65vent_id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12/\n\x0boccurred_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06used_s\x18\x04 \x01(\x03\x12*\n\x06\x64ue_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x63\x61usation_id\x18\x06 \x01(\t\x12\x12\n\ncause_type\x18\x07 \x01(\t\"^\n\x07Stretch\x12(\n\x04\x66rom\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x14\x43ountVerdictsRequest\x12\x16\n\x0e\x61\x66ter_position\x18\x01 \x01(\x03\"B\n\x15\x43ountVerdictsResponse\x12)\n\x06\x63ounts\x18\x01 \x03(\x0b\x32\x19.kept.sla.v1.VerdictCount\"n\n\x0cVerdictCount\x12\'\n\x06target\x18\x01 \x01(\x0e\x32\x17.kept.sla.v1.TargetKind\x12%\n\x07outcome\x18\x02 \x01(\x0e\x32\x14.kept.sla.v1.Outcome\x12\x0e\n\x06\x63locks\x18\x03 \x01(\x03\x32\xbe\x03\n\nSlaService\x12\\\n\x0fPublishCalendar\x12#.kept.sla.v1.PublishCalendarRequest\x1a$.kept.sla.v1.PublishCalendarResponse\x12V\n\rPublishPolicy\x12!.kept.sla.v1.PublishPolicyRequest\x1a\".kept.sla.v1.PublishPolicyResponse\x12M\n\nListClocks\x12\x1e.kept.sla.v1.ListClocksRequest\x1a\x1f.kept.sla.v1.ListClocksResponse\x12S\n\x0c\x45xplainClock\x12 .kept.sla.v1.ExplainClockRequest\x1a!.kept.sla.v1.ExplainClockResponse\x12V\n\rCountVerdicts\x12!.kept.sla.v1.CountVerdictsRequest\x1a\".kept.sla.v1.CountVerdictsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kept.sla.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PUBLISHCALENDARREQUEST']._serialized_start=131
-  _globals['_PUBLISHCALENDARREQUEST']._serialized_end=291
-  _globals['_PUBLISHCALENDARRESPONSE']._serialized_start=293
-  _globals['_PUBLISHCALENDARRESPONSE']._serialized_end=360
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_start=363
-  _globals['_PUBLISHPOLICYREQUEST']._serialized_end=519
-  _globals['_PUBLISHPOLICYRESPONSE']._serialized_start=521
-  _globals['_PUBLISHPOLICYRESPONSE']._serialized_end=586
-  _globals['_LISTCLOCKSREQUEST']._serialized_start=588
-  _globals['_LISTCLOCKSREQUEST']._serialized_end=649
-  _globals['_LISTCLOCKSRESPONSE']._serialized_start=651
-  _globals['_LISTCLOCKSRESPONSE']._serialized_end=707
-  _globals['_CLOCK']._serialized_start=710
-  _globals['_CLOCK']._serialized_end=1019
-  _globals['_COUNTVERDICTSREQUEST']._serialized_start=1021
-  _globals['_COUNTVERDICTSREQUEST']._serialized_end=1067
-  _globals['_COUNTVERDICTSRESPONSE']._serialized_start=1069
-  _globals['_COUNTVERDICTSRESPONSE']._serialized_end=1135
-  _globals['_VERDICTCOUNT']._serialized_start=1137
-  _globals['_VERDICTCOUNT']._serialized_end=1247
-  _globals['_SLASERVICE']._serialized_start=1250
-  _globals['_SLASERVICE']._serialized_end=1611
+  _globals['_PUBLISHCALENDARREQUEST']._serialized_start=158
+  _globals['_PUBLISHCALENDARREQUEST']._serialized_end=318
+  _globals['_PUBLISHCALENDARRESPONSE']._serialized_start=320
+  _globals['_PUBLISHCALENDARRESPONSE']._serialized_end=387
+  _globals['_PUBLISHPOLICYREQUEST']._serialized_start=390
+  _globals['_PUBLISHPOLICYREQUEST']._serialized_end=546
+  _globals['_PUBLISHPOLICYRESPONSE']._serialized_start=548
+  _globals['_PUBLISHPOLICYRESPONSE']._serialized_end=613
+  _globals['_LISTCLOCKSREQUEST']._serialized_start=615
+  _globals['_LISTCLOCKSREQUEST']._serialized_end=676
+  _globals['_LISTCLOCKSRESPONSE']._serialized_start=678
+  _globals['_LISTCLOCKSRESPONSE']._serialized_end=734
+  _globals['_CLOCK']._serialized_start=737
+  _globals['_CLOCK']._serialized_end=1090
+  _globals['_EXPLAINCLOCKREQUEST']._serialized_start=1092
+  _globals['_EXPLAINCLOCKREQUEST']._serialized_end=1155
+  _globals['_EXPLAINCLOCKRESPONSE']._serialized_start=1158
+  _globals['_EXPLAINCLOCKRESPONSE']._serialized_end=1385
+  _globals['_CLOCKSTEP']._serialized_start=1388
+  _globals['_CLOCKSTEP']._serialized_end=1582
+  _globals['_STRETCH']._serialized_start=1584
+  _globals['_STRETCH']._serialized_end=1678
+  _globals['_COUNTVERDICTSREQUEST']._serialized_start=1680
+  _globals['_COUNTVERDICTSREQUEST']._serialized_end=1726
+  _globals['_COUNTVERDICTSRESPONSE']._serialized_start=1728
+  _globals['_COUNTVERDICTSRESPONSE']._serialized_end=1794
+  _globals['_VERDICTCOUNT']._serialized_start=1796
+  _globals['_VERDICTCOUNT']._serialized_end=1906
+  _globals['_SLASERVICE']._serialized_start=1909
+  _globals['_SLASERVICE']._serialized_end=2355
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from kept.case.v1 import events_pb2 as _events_pb2_1
 from kept.common.v1 import record_pb2 as _record_pb2
 from kept.sla.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
@@ -180,6 +181,7 @@ class Clock(_message.Message):
     DECIDED_AT_FIELD_NUMBER: _builtins.int
     WARNED_PERCENTS_FIELD_NUMBER: _builtins.int
     CORRECTED_FIELD_NUMBER: _builtins.int
+    PAUSE_ON_FIELD_NUMBER: _builtins.int
     clock_id: _builtins.str
     case_id: _builtins.str
     target: _events_pb2.TargetKind.ValueType
@@ -198,6 +200,10 @@ class Clock(_message.Message):
     def warned_percents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Warnings reached, in percent, ascending."""
 
+    @_builtins.property
+    def pause_on(self) -> _containers.RepeatedScalarFieldContainer[_events_pb2_1.WaitingFor.ValueType]:
+        """The clock stands while the case waits for one of these."""
+
     def __init__(
         self,
         *,
@@ -211,14 +217,144 @@ class Clock(_message.Message):
         decided_at: _timestamp_pb2.Timestamp | None = ...,
         warned_percents: _abc.Iterable[_builtins.int] | None = ...,
         corrected: _builtins.bool = ...,
+        pause_on: _abc.Iterable[_events_pb2_1.WaitingFor.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "due_at", b"due_at", "pins", b"pins"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_s", b"budget_s", "case_id", b"case_id", "clock_id", b"clock_id", "corrected", b"corrected", "decided_at", b"decided_at", "due_at", b"due_at", "outcome", b"outcome", "pins", b"pins", "target", b"target", "warned_percents", b"warned_percents"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["budget_s", b"budget_s", "case_id", b"case_id", "clock_id", b"clock_id", "corrected", b"corrected", "decided_at", b"decided_at", "due_at", b"due_at", "outcome", b"outcome", "pause_on", b"pause_on", "pins", b"pins", "target", b"target", "warned_percents", b"warned_percents"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Clock: _TypeAlias = Clock  # noqa: Y015
+
+@_typing.final
+class ExplainClockRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOCK_ID_FIELD_NUMBER: _builtins.int
+    AFTER_POSITION_FIELD_NUMBER: _builtins.int
+    clock_id: _builtins.str
+    after_position: _builtins.int
+    def __init__(
+        self,
+        *,
+        clock_id: _builtins.str = ...,
+        after_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_position", b"after_position", "clock_id", b"clock_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainClockRequest: _TypeAlias = ExplainClockRequest  # noqa: Y015
+
+@_typing.final
+class ExplainClockResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOCK_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    CALENDAR_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    STRETCHES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def clock(self) -> Global___Clock: ...
+    @_builtins.property
+    def rule(self) -> _events_pb2.TargetRule:
+        """The rule that won, as its pinned policy version has it."""
+
+    @_builtins.property
+    def calendar(self) -> _events_pb2.CalendarDefinition:
+        """The calendar version that the clock counts in."""
+
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClockStep]:
+        """How the deadline came about, oldest first."""
+
+    @_builtins.property
+    def stretches(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stretch]:
+        """The stretches in which service time was, or will be, used; their lengths add up to what is used at the deadline."""
+
+    def __init__(
+        self,
+        *,
+        clock: Global___Clock | None = ...,
+        rule: _events_pb2.TargetRule | None = ...,
+        calendar: _events_pb2.CalendarDefinition | None = ...,
+        steps: _abc.Iterable[Global___ClockStep] | None = ...,
+        stretches: _abc.Iterable[Global___Stretch] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "clock", b"clock", "rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "clock", b"clock", "rule", b"rule", "steps", b"steps", "stretches", b"stretches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainClockResponse: _TypeAlias = ExplainClockResponse  # noqa: Y015
+
+@_typing.final
+class ClockStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    OCCURRED_AT_FIELD_NUMBER: _builtins.int
+    USED_S_FIELD_NUMBER: _builtins.int
+    DUE_AT_FIELD_NUMBER: _builtins.int
+    CAUSATION_ID_FIELD_NUMBER: _builtins.int
+    CAUSE_TYPE_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    type: _builtins.str
+    """Full name, for example kept.sla.v1.ClockReplanned."""
+    used_s: _builtins.int
+    """Service time used until then, in seconds."""
+    causation_id: _builtins.str
+    """The event that led to it, as the record names it; where time itself did, the one that the clock last went by."""
+    cause_type: _builtins.str
+    @_builtins.property
+    def occurred_at(self) -> _timestamp_pb2.Timestamp: ...
+    @_builtins.property
+    def due_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        type: _builtins.str = ...,
+        occurred_at: _timestamp_pb2.Timestamp | None = ...,
+        used_s: _builtins.int = ...,
+        due_at: _timestamp_pb2.Timestamp | None = ...,
+        causation_id: _builtins.str = ...,
+        cause_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_at", b"due_at", "occurred_at", b"occurred_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["causation_id", b"causation_id", "cause_type", b"cause_type", "due_at", b"due_at", "event_id", b"event_id", "occurred_at", b"occurred_at", "type", b"type", "used_s", b"used_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClockStep: _TypeAlias = ClockStep  # noqa: Y015
+
+@_typing.final
+class Stretch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from", b"from", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Stretch: _TypeAlias = Stretch  # noqa: Y015
 
 @_typing.final
 class CountVerdictsRequest(_message.Message):

@@ -55,6 +55,11 @@ class SlaServiceStub:
                 request_serializer=kept_dot_sla_dot_v1_dot_service__pb2.ListClocksRequest.SerializeToString,
                 response_deserializer=kept_dot_sla_dot_v1_dot_service__pb2.ListClocksResponse.FromString,
                 _registered_method=True)
+        self.ExplainClock = channel.unary_unary(
+                '/kept.sla.v1.SlaService/ExplainClock',
+                request_serializer=kept_dot_sla_dot_v1_dot_service__pb2.ExplainClockRequest.SerializeToString,
+                response_deserializer=kept_dot_sla_dot_v1_dot_service__pb2.ExplainClockResponse.FromString,
+                _registered_method=True)
         self.CountVerdicts = channel.unary_unary(
                 '/kept.sla.v1.SlaService/CountVerdicts',
                 request_serializer=kept_dot_sla_dot_v1_dot_service__pb2.CountVerdictsRequest.SerializeToString,
@@ -93,6 +98,14 @@ class SlaServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExplainClock(self, request, context):
+        """Why a clock is due when it is: by which rule, in which hours, and how the deadline moved.
+        Errors: clock-not-found (NOT_FOUND), view-behind.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CountVerdicts(self, request, context):
         """Verdicts counted by target and outcome. Errors: view-behind.
         """
@@ -117,6 +130,11 @@ def add_SlaServiceServicer_to_server(servicer, server):
                     servicer.ListClocks,
                     request_deserializer=kept_dot_sla_dot_v1_dot_service__pb2.ListClocksRequest.FromString,
                     response_serializer=kept_dot_sla_dot_v1_dot_service__pb2.ListClocksResponse.SerializeToString,
+            ),
+            'ExplainClock': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainClock,
+                    request_deserializer=kept_dot_sla_dot_v1_dot_service__pb2.ExplainClockRequest.FromString,
+                    response_serializer=kept_dot_sla_dot_v1_dot_service__pb2.ExplainClockResponse.SerializeToString,
             ),
             'CountVerdicts': grpc.unary_unary_rpc_method_handler(
                     servicer.CountVerdicts,
@@ -211,6 +229,33 @@ class SlaService:
             '/kept.sla.v1.SlaService/ListClocks',
             kept_dot_sla_dot_v1_dot_service__pb2.ListClocksRequest.SerializeToString,
             kept_dot_sla_dot_v1_dot_service__pb2.ListClocksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainClock(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/kept.sla.v1.SlaService/ExplainClock',
+            kept_dot_sla_dot_v1_dot_service__pb2.ExplainClockRequest.SerializeToString,
+            kept_dot_sla_dot_v1_dot_service__pb2.ExplainClockResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -47,6 +47,10 @@ class SlaServiceStub:
     """
     ListClocks: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListClocksRequest, _service_pb2.ListClocksResponse]
     """The clocks of one case. Errors: view-behind (UNAVAILABLE, retry)."""
+    ExplainClock: _grpc.UnaryUnaryMultiCallable[_service_pb2.ExplainClockRequest, _service_pb2.ExplainClockResponse]
+    """Why a clock is due when it is: by which rule, in which hours, and how the deadline moved.
+    Errors: clock-not-found (NOT_FOUND), view-behind.
+    """
     CountVerdicts: _grpc.UnaryUnaryMultiCallable[_service_pb2.CountVerdictsRequest, _service_pb2.CountVerdictsResponse]
     """Verdicts counted by target and outcome. Errors: view-behind."""
 
@@ -69,6 +73,10 @@ class SlaServiceAsyncStub(SlaServiceStub):
     """
     ListClocks: _aio.UnaryUnaryMultiCallable[_service_pb2.ListClocksRequest, _service_pb2.ListClocksResponse]  # type: ignore[assignment]
     """The clocks of one case. Errors: view-behind (UNAVAILABLE, retry)."""
+    ExplainClock: _aio.UnaryUnaryMultiCallable[_service_pb2.ExplainClockRequest, _service_pb2.ExplainClockResponse]  # type: ignore[assignment]
+    """Why a clock is due when it is: by which rule, in which hours, and how the deadline moved.
+    Errors: clock-not-found (NOT_FOUND), view-behind.
+    """
     CountVerdicts: _aio.UnaryUnaryMultiCallable[_service_pb2.CountVerdictsRequest, _service_pb2.CountVerdictsResponse]  # type: ignore[assignment]
     """Verdicts counted by target and outcome. Errors: view-behind."""
 
@@ -106,6 +114,16 @@ class SlaServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ListClocksResponse, _abc.Awaitable[_service_pb2.ListClocksResponse]]:
         """The clocks of one case. Errors: view-behind (UNAVAILABLE, retry)."""
+
+    @_abc_1.abstractmethod
+    def ExplainClock(
+        self,
+        request: _service_pb2.ExplainClockRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_service_pb2.ExplainClockResponse, _abc.Awaitable[_service_pb2.ExplainClockResponse]]:
+        """Why a clock is due when it is: by which rule, in which hours, and how the deadline moved.
+        Errors: clock-not-found (NOT_FOUND), view-behind.
+        """
 
     @_abc_1.abstractmethod
     def CountVerdicts(

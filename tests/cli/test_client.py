@@ -9,13 +9,13 @@ from kept.case.v1 import service_pb2 as case
 from kept.cell.v1 import service_pb2 as cell
 from kept.common.v1.record_pb2 import Receipt
 
-from services.cli.imports.client import (
+from services.cli.client import (
     PATIENCE_S,
     VIEW_PATIENCE_S,
     CellError,
     Client,
     Connection,
-    InterruptedImportError,
+    Interrupted,
     RefusedError,
 )
 from tests.cli.serving import Failure, serving
@@ -81,7 +81,7 @@ def test_every_call_says_who_makes_it_and_for_whom() -> None:
         (
             Failure("INVALID_ARGUMENT", "bad", slug="invalid-argument", field="need"),
             "invalid-argument",
-            "bad; need: is too long",
+            "need: is too long",
         ),
         (Failure("FAILED_PRECONDITION", "no details"), "failed-precondition", "no details"),
         (Failure("RESOURCE_EXHAUSTED", "larger than max"), "resource-exhausted", "larger than max"),
@@ -160,16 +160,20 @@ def test_nobody_who_wants_to_stop_waits_for_the_cell() -> None:
     with (
         serving(answering(Failure("UNAVAILABLE", "restarting"))) as connection,
         client(connection, clock, stopping=lambda: True) as calls,
-        pytest.raises(InterruptedImportError),
+        pytest.raises(Interrupted),
     ):
         calls.call("case", "Open", OPEN)
 
     assert clock.waits == []
 
 
-def test_a_connection_without_a_service_is_refused() -> None:
-    with pytest.raises(CellError, match="no target for customer, case, sla"):
-        Client(Connection({"cell": "unix:/nowhere"}))
+def test_a_service_is_missed_only_by_who_calls_it() -> None:
+    with serving(answering(OPENED)) as connection:
+        only_case = Connection({"case": connection.targets["case"]})
+        with client(only_case, Clock()) as calls:
+            assert calls.call("case", "Open", OPEN).receipt.id == "one"
+            with pytest.raises(CellError, match="no target for customer"):
+                calls.call("customer", "GetCustomer", OPEN)
 
 
 @pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED"])
