@@ -37,6 +37,7 @@ class Follow(Entrypoint):  # type: ignore[misc]  # nameko has no types
     def setup(self) -> None:
         self._house = self.container.service_cls.house
         self._follower = self._make(self._house)
+        self._follower.source = self._house.source
         self._ear = self._house.log.bell.listen()
 
     def start(self) -> None:

@@ -15,7 +15,7 @@ from services.kernel.database import Database, Session
 from services.kernel.errors import Misconfigured, Unavailable, VersionConflict
 from services.kernel.events import LogEvent, full_name, log_event
 from services.kernel.log.event_log import EventLog, NotAtHead
-from services.kernel.log.port import Recorded
+from services.kernel.log.port import Recorded, Source
 from services.kernel.log.positions import Fenced, Parked, Positions
 from services.kernel.telemetry import follower_lag
 
@@ -57,6 +57,7 @@ class Follower(ABC):
     def __init__(self, name: str, log: EventLog, reads: frozenset[str], batch: int = BATCH) -> None:
         self.name = name
         self.log = log
+        self.source: Source = log
         self.reads = reads
         self._limit = batch
         self._position: int | None = None
@@ -103,7 +104,7 @@ class Follower(ABC):
         return True
 
     def _read(self, after: int) -> Sequence[Recorded]:
-        return self.log.read(after, self._limit)
+        return self.source.read(after, self._limit)
 
     def _commit_around_poison(self, batch: Batch) -> int:
         try:

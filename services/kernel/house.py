@@ -10,6 +10,7 @@ from services.kernel.database import Database, SQLite
 from services.kernel.errors import Misconfigured
 from services.kernel.log.bell import Bell, PostgresBell, SocketBell
 from services.kernel.log.event_log import EventLog
+from services.kernel.log.port import Source
 from services.kernel.log.recorder import LogRecorder
 from services.kernel.privacy import KeyStore, Sealer, read_master_key
 
@@ -71,6 +72,11 @@ class House:
     @cached_property
     def log(self) -> EventLog:
         return EventLog(self.database("log"), self._bell("log"))
+
+    @cached_property
+    def source(self) -> Source:
+        """Where this process's followers read."""
+        return self.log
 
     @cached_property
     def view_bell(self) -> Bell:

@@ -1,7 +1,6 @@
 """A cell that cannot work as it is set up: one clear line, an exit code that means something, and no trace."""
 
 import hashlib
-import os
 import resource
 import shutil
 import socket

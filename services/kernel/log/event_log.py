@@ -15,7 +15,7 @@ from services.kernel.lockstep import Lockstep, lockstep_tables
 from services.kernel.log.bell import Bell
 from services.kernel.log.port import Answer, Head, Move, Recorded, Save, Selection
 from services.kernel.log.positions import Positions
-from services.kernel.log.schema import SHARED_INDEX, log_tables, migrate, require
+from services.kernel.log.schema import EPOCH, SHARED_INDEX, log_tables, migrate, require
 from services.kernel.merkle import Edge, leaf_hash
 from services.kernel.telemetry import appended
 
@@ -43,14 +43,14 @@ class EventLog:
     def migrate(self, cell: str) -> None:
         """Makes or updates the log's tables. Raises Misconfigured when they belong to a newer Kept."""
         dialect = self.database.dialect
-        migrate(self.database, NAME, [log_tables(dialect), [SHARED_INDEX, *lockstep_tables(dialect)]])
+        migrate(self.database, NAME, [log_tables(dialect), [SHARED_INDEX, *lockstep_tables(dialect)], [EPOCH]])
         with self.database.write() as session:
             if session.execute("SELECT 1 FROM head").fetchone() is None:
                 session.execute("INSERT INTO head VALUES (1, 0, 0, ?)", (b"",))
                 session.execute("INSERT INTO cell (one, name) VALUES (1, ?)", (cell,))
 
     def require(self) -> None:
-        require(self.database, NAME, 2)
+        require(self.database, NAME, 3)
 
     def cell(self) -> str:
         """The name of the cell whose log this is."""

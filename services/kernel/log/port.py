@@ -1,7 +1,8 @@
 """What goes into the log and what comes out of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
@@ -23,6 +24,13 @@ class Recorded(NamedTuple):
     type: str
     recorded_at: int
     record: bytes
+
+
+class Source(Protocol):
+    """Where followers read: the log itself, or a copy of it."""
+
+    def read(self, after: int, limit: int) -> Sequence[Recorded]:
+        """Events after a position, dense and in order, at most `limit`."""
 
 
 @dataclass(frozen=True, slots=True)

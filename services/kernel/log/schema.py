@@ -8,6 +8,9 @@ from services.kernel.errors import Misconfigured
 # What concerns no customer, by company and type: so little that whoever replays one customer's history finds it at once.
 SHARED_INDEX = "CREATE INDEX log_shared ON log (tenant, type, position) WHERE customer_id IS NULL"
 
+# Counts the restores of the cell from a copy, from 1.
+EPOCH = "ALTER TABLE cell ADD COLUMN epoch INTEGER NOT NULL DEFAULT 1"
+
 
 def log_tables(dialect: Dialect) -> list[str]:
     return [
