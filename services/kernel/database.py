@@ -23,6 +23,10 @@ PATIENCE_S = 10.0
 BUSY_MS = 20  # a longer wait inside SQLite would stall an eventlet hub; we retry outside the transaction instead
 
 
+class Clash(Exception):
+    """A row is there already that must be the only one of its kind; the transaction left no trace."""
+
+
 class Cursor(Protocol):
     rowcount: int
 
@@ -40,12 +44,14 @@ class Session(Protocol):
 
 @dataclass(frozen=True)
 class Dialect:
-    """Column types where the two differ, the clause that takes a row's lock, and the one that sorts texts by bytes."""
+    """Column types where the two differ, the clause that locks the rows of `h`, the one that sorts texts by bytes, and
+    whether the server runs functions of ours."""
 
     uuid: str
     bytes: str
     for_update: str
     byte_order: str
+    one_call: bool = False
 
 
 class Database(ABC):

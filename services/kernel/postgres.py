@@ -7,10 +7,12 @@ from typing import Any, cast
 
 import psycopg
 from psycopg import errors as pg
+from psycopg.adapt import Dumper
 from psycopg.sql import SQL, Identifier
 
-from services.kernel.database import Cursor, Database, Dialect, Session
+from services.kernel.database import Clash, Cursor, Database, Dialect, Session
 from services.kernel.errors import Misconfigured, Unavailable
+from services.kernel.log.arrays import Array
 
 # What libpq says of a refused connection; it gives no SQLSTATE there.
 _REFUSED = re.compile("does not exist|authentication failed|pg_hba.conf|not permitted to log in")
@@ -19,7 +21,9 @@ _REFUSED = re.compile("does not exist|authentication failed|pg_hba.conf|not perm
 class Postgres(Database):
     """A schema of one PostgreSQL database. Commits follow the server's own synchronous_commit."""
 
-    dialect = Dialect(uuid="UUID", bytes="BYTEA", for_update=" FOR UPDATE", byte_order=' COLLATE "C"')
+    dialect = Dialect(
+        uuid="UUID", bytes="BYTEA", for_update=" FOR UPDATE OF h", byte_order=' COLLATE "C"', one_call=True
+    )
 
     def __init__(self, address: str, schema: str) -> None:
         super().__init__()
@@ -70,6 +74,8 @@ class Postgres(Database):
 
     def translate(self, error: Exception) -> Exception:
         match error:
+            case pg.UniqueViolation():
+                return Clash()
             case pg.DiskFull() | pg.ConfigurationLimitExceeded():
                 return Unavailable("storage-full", "the database server's disk is full")
             case pg.ReadOnlySqlTransaction():
@@ -79,6 +85,16 @@ class Postgres(Database):
             case psycopg.OperationalError():
                 return Unavailable("storage-lost", "the connection to PostgreSQL was lost or refused; try again")
         return error
+
+
+class _ArrayDumper(Dumper):
+    format = psycopg.pq.Format.BINARY
+
+    def dump(self, obj: Array) -> bytes:
+        return obj
+
+
+psycopg.adapters.register_dumper(Array, _ArrayDumper)
 
 
 class _Session:

@@ -12,6 +12,10 @@ meter = metrics.get_meter("kept")
 _w3c = TraceContextTextMapPropagator()
 
 appended = meter.create_counter("kept.log.appended", unit="{event}", description="Events appended to the log")
+batch_size = meter.create_histogram(
+    "kept.log.batch", unit="{save}", description="Changes that one commit took together"
+)
+waiting = meter.create_histogram("kept.log.waiting", unit="{save}", description="Changes that waited behind a commit")
 call_duration = meter.create_histogram("kept.rpc.duration", unit="s", description="Time of one RPC in the server")
 follower_lag = meter.create_gauge("kept.follower.lag", unit="{event}", description="Positions a follower is behind")
 batch_duration = meter.create_histogram("kept.follower.batch", unit="s", description="Time of one follower's batch")

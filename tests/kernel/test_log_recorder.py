@@ -1,8 +1,7 @@
-"""Group commit: savers that wait together commit together, each with its own outcome; nobody hangs."""
+"""The library's recorder over the log, from many threads and processes; nobody hangs."""
 
 import multiprocessing
-import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,10 +13,8 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from services.kernel.config import Settings
-from services.kernel.errors import KeptError, Overloaded, Unavailable, VersionConflict
+from services.kernel.errors import KeptError, Unavailable, VersionConflict
 from services.kernel.house import House
-from services.kernel.log import recorder as recorder_module
-from services.kernel.log.bell import SilentBell
 from services.kernel.log.event_log import EventLog, RequestRepeated
 from services.kernel.log.port import Save
 from services.kernel.log.recorder import LogRecorder
@@ -55,71 +52,6 @@ def test_the_library_reads_what_it_saved(house: House) -> None:
     assert [event.originator_version for event in newest] == [2]
     assert [event.originator_version for event in between] == [2]
     assert [notification.id for notification in notified] == [2, 3]
-
-
-# Together
-
-
-def test_savers_that_wait_commit_together_and_one_conflict_fails_no_other() -> None:
-    log = GatedLog()
-    recorder = counting(log)
-    with savers() as start:
-        first = start(recorder, "first", 1)
-        log.entered.acquire()
-        others = [start(recorder, name, version) for name, version in (("a", 1), ("b", 1), ("conflict", 1), ("c", 1))]
-        for _ in range(5):
-            recorder.queued.acquire()
-        log.gate.set()
-
-        assert first.result() == 1
-        assert sorted(other.result() for other in (others[0], others[1], others[3])) == [2, 3, 4]
-        with pytest.raises(VersionConflict):
-            others[2].result()
-    assert log.batches == [1, 4]
-
-
-def test_too_many_waiting_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder_module, "MOST_WAITING", 1)
-    log = GatedLog()
-    recorder = counting(log)
-    with savers() as start:
-        first = start(recorder, "first", 1)
-        log.entered.acquire()
-        second = start(recorder, "second", 1)
-        recorder.queued.acquire()
-        recorder.queued.acquire()
-
-        with pytest.raises(Overloaded):
-            recorder.insert_events([labelled("third", 1)])
-        log.gate.set()
-
-        assert (first.result(), second.result()) == (1, 2)
-
-
-def test_an_error_nobody_foresaw_leaves_all_in_doubt_and_the_next_goes_on() -> None:
-    log = GatedLog(error=ZeroDivisionError("in doubt"))
-    recorder = counting(log)
-    with savers() as start:
-        first = start(recorder, "first", 1)
-        log.entered.acquire()
-        log.gate.set()
-
-        with pytest.raises(Unavailable) as caught:
-            first.result()
-    assert caught.value.slug == "log-in-doubt"
-
-    log.error = None
-    assert list(recorder.insert_events([labelled("next", 1)])) == [1]
-
-
-def test_a_refusal_of_the_storage_is_passed_on_to_all_as_it_is() -> None:
-    log = GatedLog(error=Unavailable("storage-full"))
-    log.gate.set()
-
-    with pytest.raises(Unavailable) as caught:
-        counting(log).insert_events([labelled("a", 1)])
-
-    assert caught.value.slug == "storage-full"
 
 
 # Many at once
@@ -171,20 +103,17 @@ def test_two_processes_leave_a_dense_log_with_every_receipt_once(cell: Cell) -> 
 def test_a_lost_connection_fails_those_in_flight_and_the_next_append_works(postgres_cell: Cell) -> None:
     house = postgres_cell.house()
     house.make()
-    recorder = counting(house.log)
-    with savers() as start:
+    with savers(house.recorder) as start:
         with head_locked(postgres_cell) as writer:
-            in_flight = start(recorder, "in flight", 1)
-            recorder.queued.acquire()
+            in_flight = start("in flight", 1)
             pid = writer()
-            waiting = start(recorder, "waiting", 1)
-            recorder.queued.acquire()
+            waiting = start("waiting", 1)
             terminate(postgres_cell, pid)
             with pytest.raises(Unavailable):
                 in_flight.result()
 
         assert waiting.result() == 1
-    assert list(recorder.insert_events([labelled("next", 1)])) == [2]
+    assert list(house.recorder.insert_events([labelled("next", 1)])) == [2]
     assert len(events(house.log)) == 2
     house.close()
 
@@ -207,8 +136,7 @@ def test_when_the_server_drops_every_connection_one_caller_finds_out(postgres_ce
 
 def test_a_commit_that_was_not_acknowledged_is_found_by_its_request(house: House) -> None:
     """After the commit, before the caller hears of it: the same request again is known."""
-    log = EventLog(house.database("log"), DeadBell())
-    recorder = LogRecorder(log)
+    recorder = LogRecorder(ForgetfulLog(house.database("log"), house.log.bell))
 
     with pytest.raises(Unavailable) as caught:
         recorder.insert_events([labelled("a", 1)], request=request("r"), answer=(jar_id("a"), 1))
@@ -222,61 +150,19 @@ def test_a_commit_that_was_not_acknowledged_is_found_by_its_request(house: House
 # Helpers
 
 
-class DeadBell(SilentBell):
-    def ring(self) -> None:
+class ForgetfulLog(EventLog):
+    """Commits, and dies before it can say so."""
+
+    def append(self, saves: Sequence[Save], **how: Any) -> list[int | KeptError]:
+        super().append(saves, **how)
         raise MemoryError
 
 
-class GatedLog:
-    """A log whose first append waits at a gate; a jar called `conflict` conflicts."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.entered = threading.Semaphore(0)
-        self.gate = threading.Event()
-        self.batches: list[int] = []
-        self.error = error
-        self._position = 0
-
-    def append(self, saves: Sequence[Save], **_: object) -> list[int | KeptError]:
-        self.batches.append(len(saves))
-        self.entered.release()
-        assert self.gate.wait(30)
-        if self.error is not None:
-            raise self.error
-        return [self._outcome(save) for save in saves]
-
-    def _outcome(self, save: Save) -> int | KeptError:
-        if save.entries[0].originator_id == jar_id("conflict"):
-            return VersionConflict("conflict")
-        self._position += len(save.entries)
-        return self._position
-
-
-class CountingRecorder(LogRecorder):
-    """Tells when a saver has queued."""
-
-    def __init__(self, log: Any) -> None:
-        super().__init__(log)
-        self.queued = threading.Semaphore(0)
-        queued = self.queued
-
-        class Counting(deque[Any]):
-            def append(self, item: Any) -> None:
-                super().append(item)
-                queued.release()
-
-        self._waiting = Counting()
-
-
-def counting(log: Any) -> CountingRecorder:
-    return CountingRecorder(log)
-
-
 @contextmanager
-def savers() -> Iterator[Callable[[LogRecorder, str, int], "Future[int]"]]:
+def savers(recorder: LogRecorder) -> Iterator[Callable[[str, int], "Future[int]"]]:
     with ThreadPoolExecutor(8) as pool:
 
-        def start(recorder: LogRecorder, jar: str, version: int) -> "Future[int]":
+        def start(jar: str, version: int) -> "Future[int]":
             return pool.submit(lambda: recorder.insert_events([labelled(jar, version)])[-1])
 
         yield start

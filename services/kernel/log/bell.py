@@ -33,6 +33,9 @@ class Listener(ABC):
 
 
 class Bell(ABC):
+    # Where the database itself can ring, in the commit that is to be told of: what it notifies. Empty elsewhere.
+    channel = ""
+
     def __init__(self) -> None:
         self._idle: list[Listener] = []
 
@@ -144,7 +147,7 @@ class PostgresBell(Bell):
     def __init__(self, address: str, channel: str) -> None:
         super().__init__()
         self._address = address
-        self._channel = channel
+        self.channel = channel
         self._lock = threading.Lock()
         self._ringer: Any = None
 
@@ -155,12 +158,12 @@ class PostgresBell(Bell):
             try:
                 if self._ringer is None or self._ringer.closed:
                     self._ringer = psycopg.connect(self._address, autocommit=True)
-                self._ringer.execute("SELECT pg_notify(%s, '')", (self._channel,))
+                self._ringer.execute("SELECT pg_notify(%s, '')", (self.channel,))
             except psycopg.Error:
                 self._ringer = None  # the events are committed; listeners find them after LONGEST_WAIT_S
 
     def listen(self) -> Listener:
-        return _PostgresEar(self._address, self._channel, self.ring)
+        return _PostgresEar(self._address, self.channel, self.ring)
 
 
 class _PostgresEar(Listener):

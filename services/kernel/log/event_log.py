@@ -9,10 +9,11 @@ from datetime import timedelta
 from uuid import UUID
 
 from services.kernel.clock import Clock, MachineClock, micros
-from services.kernel.database import Database, Session, as_uuid, marks
+from services.kernel.database import Clash, Database, Session, as_uuid, marks
 from services.kernel.errors import KeptError, VersionConflict
 from services.kernel.lockstep import Lockstep, lockstep_tables
 from services.kernel.log.bell import Bell
+from services.kernel.log.one_call import ONE_CALL, Columns
 from services.kernel.log.port import Answer, Head, Move, Recorded, Save, Selection
 from services.kernel.log.positions import Positions
 from services.kernel.log.schema import EPOCH, SHARED_INDEX, log_tables, migrate, require
@@ -20,7 +21,7 @@ from services.kernel.merkle import Edge, leaf_hash
 from services.kernel.telemetry import appended
 
 NAME = "the event log"
-_HEAD = "SELECT position, recorded_at, peaks FROM head"
+_HEAD_AND_MODE = "SELECT h.position, h.recorded_at, h.peaks, c.history_now IS NOT NULL FROM head h, cell c"
 REQUESTS_KEPT = timedelta(days=30)
 
 
@@ -43,14 +44,15 @@ class EventLog:
     def migrate(self, cell: str) -> None:
         """Makes or updates the log's tables. Raises Misconfigured when they belong to a newer Kept."""
         dialect = self.database.dialect
-        migrate(self.database, NAME, [log_tables(dialect), [SHARED_INDEX, *lockstep_tables(dialect)], [EPOCH]])
+        steps = [log_tables(dialect), [SHARED_INDEX, *lockstep_tables(dialect)], [EPOCH], ONE_CALL * dialect.one_call]
+        migrate(self.database, NAME, steps)
         with self.database.write() as session:
             if session.execute("SELECT 1 FROM head").fetchone() is None:
                 session.execute("INSERT INTO head VALUES (1, 0, 0, ?)", (b"",))
                 session.execute("INSERT INTO cell (one, name) VALUES (1, ?)", (cell,))
 
     def require(self) -> None:
-        require(self.database, NAME, 3)
+        require(self.database, NAME, 4)
 
     def cell(self) -> str:
         """The name of the cell whose log this is."""
@@ -74,14 +76,37 @@ class EventLog:
         `alongside` reads and writes its own tables in the same transaction, before the head is locked, and may return
         more saves.
         """
+        if move is None and alongside is None and self.database.dialect.one_call:
+            outcomes = self._append_in_one_call(saves)
+            if outcomes is not None:
+                return outcomes
+        return self._append_row_by_row(saves, move, alongside)
+
+    def _append_in_one_call(self, saves: Sequence[Save]) -> list[int | KeptError] | None:
+        """None, and nothing done, where anything in it conflicts, and in history mode."""
+        columns = Columns(saves)
+        if not columns.follow:
+            return None
+        try:
+            with self.database.read() as session:  # one statement is a transaction of its own
+                before = columns.append(session, micros(self._machine.now()), self.bell.channel)
+        except Clash:
+            return None
+        if before is None:
+            return None
+        appended.add(columns.count)
+        return [before + end for end in columns.ends]
+
+    def _append_row_by_row(
+        self, saves: Sequence[Save], move: Move | None, alongside: Callable[[Session], Sequence[Save]] | None
+    ) -> list[int | KeptError]:
         with self.database.write() as session:
             if alongside is not None:
                 saves = [*saves, *alongside(session)]
             # In history mode followers wait for the clock, not for each command: lockstep.
-            (lockstep,) = session.execute("SELECT history_now IS NOT NULL FROM cell").fetchone() or (False,)
-            head = session.execute(_HEAD + self.database.dialect.for_update).fetchone()
-            assert head is not None
-            position, recorded_at, peaks = head
+            row = session.execute(_HEAD_AND_MODE + self.database.dialect.for_update).fetchone()
+            assert row is not None
+            position, recorded_at, peaks, lockstep = row
             if move is not None and move.at_head and position != move.expected:
                 raise NotAtHead("follower-behind", follower=move.follower, position=move.expected, head=position)
             now = max(recorded_at, micros(self._machine.now()))
@@ -114,7 +139,7 @@ class EventLog:
 
     def head(self) -> Head:
         with self.database.read() as session:
-            row = session.execute(_HEAD).fetchone()
+            row = session.execute("SELECT position, recorded_at, peaks FROM head").fetchone()
         assert row is not None
         return Head(row[0], row[1], Edge(row[0], row[2]).root())
 

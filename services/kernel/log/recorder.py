@@ -1,29 +1,22 @@
 """The library's ApplicationRecorder over our log, with group commit: savers that wait together commit together."""
 
-import logging
-import threading
-from collections import deque
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
 from eventsourcing.persistence import ApplicationRecorder, Notification, StoredEvent, Subscription
 
-from services.kernel.errors import KeptError, Overloaded, Unavailable
 from services.kernel.log.event_log import EventLog
+from services.kernel.log.group_commit import GroupCommit
 from services.kernel.log.port import Entry, Request, Save
-
-MOST_WAITING = 1000
-_log = logging.getLogger(__name__)
 
 
 class LogRecorder(ApplicationRecorder):
-    """Saves of the API processes' threads. Whoever gets the turn commits for all that wait; each gets its own outcome."""
+    """What the library's Application saves to and loads from in API processes."""
 
     def __init__(self, log: EventLog) -> None:
         self.log = log
-        self._waiting: deque[_Waiting] = deque()
-        self._turn = threading.Lock()
+        self._group = GroupCommit(log.append)
 
     def insert_events(
         self,
@@ -33,42 +26,12 @@ class LogRecorder(ApplicationRecorder):
         answer: tuple[UUID, int] | None = None,
         **_library: Any,
     ) -> Sequence[int]:
-        """Raises VersionConflict, RequestRepeated, Unavailable (in doubt: ask again with the same request id)."""
+        """Raises VersionConflict, RequestRepeated, Overloaded, Unavailable (ask again with the same request id)."""
         entries = tuple(entry for entry in stored_events if isinstance(entry, Entry))
         assert len(entries) == len(stored_events), "events come from ProtobufMapper"
         answer_id, answer_version = answer or (None, 0)
-        last = self._commit(_Waiting(Save(entries, request, answer_id, answer_version)))
+        last = self._group.commit(Save(entries, request, answer_id, answer_version))
         return range(last - len(entries) + 1, last + 1)
-
-    def _commit(self, mine: "_Waiting") -> int:
-        if len(self._waiting) >= MOST_WAITING:
-            raise Overloaded("log-overloaded", "too many changes wait for the log; try again later", retry_after_s=1.0)
-        self._waiting.append(mine)
-        with self._turn:
-            if mine.outcome is None:
-                self._commit_all_waiting()
-        outcome = mine.outcome
-        if isinstance(outcome, BaseException):
-            raise outcome
-        assert outcome is not None
-        return outcome
-
-    def _commit_all_waiting(self) -> None:
-        batch = []
-        while self._waiting:
-            batch.append(self._waiting.popleft())
-        outcomes: Sequence[int | BaseException]
-        try:
-            outcomes = self.log.append([waiting.save for waiting in batch])
-        except KeptError as error:
-            outcomes = [error] * len(batch)
-        except Exception as error:
-            _log.error("the log's append ended with %s", type(error).__name__)
-            in_doubt = Unavailable("log-in-doubt", "it is not known whether this was recorded; send the same again")
-            in_doubt.__cause__ = error
-            outcomes = [in_doubt] * len(batch)
-        for waiting, outcome in zip(batch, outcomes, strict=True):
-            waiting.outcome = outcome
 
     def select_events(
         self,
@@ -107,11 +70,3 @@ class LogRecorder(ApplicationRecorder):
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
         raise NotImplementedError("followers read the log; the library's subscriptions lose their place")
-
-
-class _Waiting:
-    __slots__ = ("outcome", "save")
-
-    def __init__(self, save: Save) -> None:
-        self.save = save
-        self.outcome: int | BaseException | None = None
