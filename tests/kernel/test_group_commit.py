@@ -15,6 +15,7 @@ from services.kernel.log.group_commit import GroupCommit
 from services.kernel.log.port import Save
 from tests.kernel.toys import jar_id, labelled, save
 
+FOR_EVER = 3600.0
 Start = Callable[..., "Future[int]"]
 
 
@@ -111,7 +112,10 @@ def test_a_refusal_of_the_storage_is_passed_on_to_all_as_it_is() -> None:
     assert caught.value.slug == "storage-full"
 
 
-def test_who_waits_too_long_is_told_that_nothing_was_recorded_and_nothing_is() -> None:
+def test_who_waits_too_long_is_told_that_nothing_was_recorded_and_its_place_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(group_commit, "MOST_WAITING_BYTES", len(labelled("second", 1).state) + 1)
     with gated() as (log, start):
         first = start("first")
         log.entered.acquire()
@@ -119,11 +123,12 @@ def test_who_waits_too_long_is_told_that_nothing_was_recorded_and_nothing_is() -
 
         with pytest.raises(Unavailable) as caught:
             second.result()
+        third = start("third")
+        log.wait_for(2)
         log.gate.set()
 
         assert caught.value.slug == "log-stalled"
-        assert first.result() == 1
-        assert start("third").result() == 2
+        assert (first.result(), third.result()) == (1, 2)
     assert log.batches == [1, 1]
 
 
@@ -146,7 +151,7 @@ def test_who_waits_too_long_for_its_own_commit_is_in_doubt_and_keeps_nobody_from
         log.gates[-1].set()
 
         assert caught.value.slug == "log-in-doubt"
-        assert (first.result(), second.result(), patient.result()) == (1, 2, 4)
+        assert (first.result(), second.result(), patient.result(timeout=30)) == (1, 2, 4)
     assert log.batches == [1, 3]
 
 
@@ -203,7 +208,7 @@ def gated(error: Exception | None = None) -> Iterator[tuple[GatedLog, Start]]:
     log = GatedLog(error)
     with ThreadPoolExecutor(8) as pool:
 
-        def start(jar: str, patience_s: float = 30) -> "Future[int]":
+        def start(jar: str, patience_s: float = FOR_EVER) -> "Future[int]":
             return pool.submit(log.group.commit, save(labelled(jar, 1)), patience_s)
 
         yield log, start

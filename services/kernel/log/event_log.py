@@ -4,12 +4,12 @@ Append takes the head's lock; under it positions are dense, `recorded_at` never 
 checked, and a follower's position moves only from where it is expected (I1, I4).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from services.kernel.clock import Clock, MachineClock, micros
-from services.kernel.database import Clash, Database, Session, as_uuid, marks
+from services.kernel.database import Clash, Database, Row, Session, as_uuid, marks
 from services.kernel.errors import KeptError, VersionConflict
 from services.kernel.lockstep import Lockstep, lockstep_tables
 from services.kernel.log.bell import Bell
@@ -22,6 +22,7 @@ from services.kernel.telemetry import appended
 
 NAME = "the event log"
 _HEAD_AND_MODE = "SELECT h.position, h.recorded_at, h.peaks, c.history_now IS NOT NULL FROM head h, cell c"
+AT_ONCE = 500
 REQUESTS_KEPT = timedelta(days=30)
 
 
@@ -110,7 +111,7 @@ class EventLog:
             if move is not None and move.at_head and position != move.expected:
                 raise NotAtHead("follower-behind", follower=move.follower, position=move.expected, head=position)
             now = max(recorded_at, micros(self._machine.now()))
-            batch = _Batch(session, position, now)
+            batch = _Batch(session, position, now, saves)
             outcomes = [batch.add(save) for save in saves]
             if move is not None or alongside is not None:
                 for outcome in outcomes:
@@ -219,13 +220,17 @@ class EventLog:
 class _Batch:
     """The saves of one transaction, under the head's lock."""
 
-    def __init__(self, session: Session, position: int, now: int) -> None:
+    def __init__(self, session: Session, position: int, now: int, saves: Sequence[Save]) -> None:
         self._session = session
         self._now = now
-        self._versions: dict[UUID, int] = {}
-        self._changed: set[UUID] = set()
+        streams = {entry.originator_id for save in saves for entry in save.entries}
+        self._versions: dict[UUID | str, int] = dict.fromkeys(streams, 0)
+        for stream, version in _where_in(session, "SELECT id, version FROM stream WHERE id", streams):
+            self._versions[as_uuid(stream)] = version
+        keys = {save.request.key for save in saves if save.request is not None}
+        self._keys = {as_uuid(key) for (key,) in _where_in(session, "SELECT key FROM request WHERE key", keys)}
+        self._changed: set[UUID | str] = set()
         self._requests: list[tuple[object, ...]] = []
-        self._keys: set[UUID] = set()
         self._rows: list[tuple[object, ...]] = []
         self._leaves: list[bytes] = []
         self.position = position
@@ -237,7 +242,6 @@ class _Batch:
         for entry in save.entries:
             self.position += 1
             stream = entry.originator_id
-            assert isinstance(stream, UUID)
             self._versions[stream] = entry.originator_version
             self._changed.add(stream)
             leaf = leaf_hash(self.position, self._now, entry.state)
@@ -255,26 +259,15 @@ class _Batch:
         return self.position
 
     def _refusal(self, save: Save) -> KeptError | None:
-        if save.request is not None:
-            key = save.request.key
-            sql = "SELECT 1 FROM request WHERE key = ?"
-            if key in self._keys or self._session.execute(sql, (key,)).fetchone() is not None:
-                return RequestRepeated("request-repeated", key=key)
-        expected: dict[UUID, int] = {}
+        if save.request is not None and save.request.key in self._keys:
+            return RequestRepeated("request-repeated", key=save.request.key)
+        expected: dict[UUID | str, int] = {}
         for entry in save.entries:
             stream = entry.originator_id
-            assert isinstance(stream, UUID)
-            before = expected.get(stream)
-            if entry.originator_version != (self._version(stream) if before is None else before) + 1:
+            if entry.originator_version != expected.get(stream, self._versions[stream]) + 1:
                 return VersionConflict(stream)
             expected[stream] = entry.originator_version
         return None
-
-    def _version(self, stream: UUID) -> int:
-        if stream not in self._versions:
-            row = self._session.execute("SELECT version FROM stream WHERE id = ?", (stream,)).fetchone()
-            self._versions[stream] = row[0] if row else 0
-        return self._versions[stream]
 
     def write(self, edge: Edge) -> None:
         session = self._session
@@ -290,3 +283,11 @@ class _Batch:
             )
         if self._requests:
             session.executemany("INSERT INTO request VALUES (?, ?, ?, ?, ?, ?)", self._requests)
+
+
+def _where_in(session: Session, select: str, values: Collection[object]) -> Iterator[Row]:
+    """The rows of all values, some hundred at a time."""
+    wanted = list(values)
+    for start in range(0, len(wanted), AT_ONCE):
+        some = wanted[start : start + AT_ONCE]
+        yield from session.execute(f"{select} IN ({marks(len(some))})", some)

@@ -113,7 +113,8 @@ class GroupCommit:
         try:
             return self._append(saves)
         except KeptError as error:
-            return [error] * len(saves)
+            # A connection that breaks may break between the commit and the word of it.
+            return [_in_doubt() if error.slug == "storage-lost" else error] * len(saves)
         except Exception as error:
             _log.error("the log's append ended with %s", type(error).__name__)
             doubt = _in_doubt()
