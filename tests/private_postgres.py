@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 from random import SystemRandom
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -81,18 +81,21 @@ class PrivatePostgres:
             try:
                 self.connect().close()
             except psycopg.OperationalError:
-                assert not _ends(self._process, 0.02) and time.monotonic() < until, self.log()
+                ended = _ends(self._process, 0.02)
+                assert not ended, self.log()
+                assert time.monotonic() < until, self.log()
             else:
                 return
 
     def connect(self) -> psycopg.Connection[Any]:
         return psycopg.connect(self.address, autocommit=True, connect_timeout=5)
 
-    def query(self, sql: str) -> Any:
+    def query(self, sql: LiteralString) -> Any:
         """The first value of the first row."""
         with self.connect() as connection:
-            row = connection.execute(sql).fetchone()  # type: ignore[call-overload]  # a literal of the tests'
-            return row and row[0]
+            row = connection.execute(sql).fetchone()
+        assert row is not None
+        return row[0]
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:
         """SIGQUIT: immediate mode, everybody is thrown out and nothing written any more; SIGINT: fast; SIGTERM: smart."""
@@ -110,6 +113,23 @@ class PrivatePostgres:
         self._process.kill()
         self._process.wait(READY_WITHIN_S)
         self._process = None
+
+    def lose(self) -> None:
+        """As `kill`, and its disks are gone as well."""
+        self.kill()
+        shutil.rmtree(self.folder)
+
+    def stall_standby(self) -> None:
+        """The standby gets nothing any more, though it is there: a commit waits for it without end."""
+        (pid,) = (pid for name, pid in self.processes().items() if name.startswith("walsender"))
+        os.kill(pid, signal.SIGSTOP)
+
+    def wait_until(self, condition: LiteralString) -> None:
+        """Until this SELECT gives true."""
+        until = time.monotonic() + READY_WITHIN_S
+        with self.connect() as connection:
+            while connection.execute(condition).fetchone() != (True,):
+                assert time.monotonic() < until, condition
 
     def promote(self) -> None:
         """Makes a standby the primary; returns when it takes writes."""
@@ -138,7 +158,7 @@ class PrivatePostgres:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
             self.kill()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)  # it may be lost
 
     def _set(self, settings: str) -> None:
         with open(self.folder / "postgresql.conf", "a", encoding="ascii") as file:

@@ -84,6 +84,9 @@ class Database(ABC):
             finally:
                 connection.execute("ROLLBACK")
 
+    def settle(self) -> None:  # noqa: B027 - what can be read of a SQLite file is on the disk
+        """Returns when what was read before is as safe as what was just committed. Raises as `write`."""
+
     def close(self) -> None:
         while (connection := self._pooled()) is not None:
             connection.close()

@@ -48,8 +48,8 @@ def _bounded(address: str) -> str:
 def committing(connection: psycopg.Connection[Any]) -> Iterator[None]:
     """Around the statement that commits. Raises InDoubt where its end was not heard, or not the end that it should have.
 
-    PostgreSQL ends the wait for a synchronous standby when a timeout or an administrator cancels it: it then reports the
-    commit as done, and only warns that no other server may have it.
+    PostgreSQL ends the wait for a synchronous standby when somebody cancels it: it then reports the commit as done, and
+    only warns that no other server may have it.
     """
     warnings: list[psycopg.errors.Diagnostic] = []
 
