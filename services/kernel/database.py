@@ -64,7 +64,8 @@ class Database(ABC):
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction. Raises Unavailable (storage-busy, storage-full, storage-read-only, storage-lost)."""
+        """One transaction. Raises Unavailable (storage-busy, storage-full, storage-read-only, storage-lost), and InDoubt
+        where it may have been committed."""
         with self._connection() as connection, self._translated():
             self._begin(connection)
             try:
@@ -73,6 +74,12 @@ class Database(ABC):
             except BaseException:
                 self._rollback(connection)
                 raise
+
+    @contextmanager
+    def write_once(self) -> Iterator[Session]:
+        """For a single statement, which is a transaction of its own. Raises as `write`."""
+        with self.write() as session:
+            yield session
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:

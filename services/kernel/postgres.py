@@ -1,8 +1,8 @@
 """PostgreSQL behind the same sessions: a schema for each namespace."""
 
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, cast
 
@@ -41,10 +41,15 @@ class Postgres(Database):
         with self._connection() as connection, self._translated():
             connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(self.schema)))
 
+    @contextmanager
+    def write_once(self) -> Iterator[Session]:
+        with self._connection() as connection, self._translated(), committing(connection):
+            yield self._session(connection)
+
     def settle(self) -> None:
         # A commit that no standby confirmed can be read all the same once its wait was cancelled, or the server was
         # started again. Commits are confirmed in order: an empty one of ours comes after it.
-        with self.write() as session:
+        with self.write_once() as session:
             session.execute("SELECT pg_logical_emit_message(true, 'kept', '')")
 
     def _connect(self) -> psycopg.Connection[Any]:

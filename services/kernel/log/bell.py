@@ -28,6 +28,12 @@ class Listener(ABC):
     def poke(self) -> None:
         """Ends this waiter's own wait, from another thread."""
 
+    def rest(self) -> None:  # noqa: B027 - a socket's ear may fill up meanwhile
+        """Nobody waits for a while: what rings is not to be heard."""
+
+    def wake(self) -> None:  # noqa: B027
+        """Hears again."""
+
     @abstractmethod
     def close(self) -> None: ...
 
@@ -49,9 +55,12 @@ class Bell(ABC):
             ear = self._idle.pop()
         except IndexError:
             ear = self.listen()
+        else:
+            ear.wake()
         try:
             yield ear
         finally:
+            ear.rest()
             self._idle.append(ear)
 
 
@@ -188,7 +197,8 @@ class _PostgresEar(Listener):
         from psycopg.sql import SQL, Identifier
 
         try:
-            self._connection = _connect(self._address, self._channel)
+            if self._connection is None:
+                self._connection = _connect(self._address, self._channel)
             self._connection.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
         except psycopg.Error:
             self.close()
@@ -207,6 +217,20 @@ class _PostgresEar(Listener):
             return True  # what rang meanwhile was not heard
         time.sleep(timeout_s)  # the next wait tries again
         return False
+
+    def rest(self) -> None:
+        # What nobody reads the server has to keep, and when it has no room for more, those who ring fail.
+        import psycopg
+
+        if self._connection is not None:
+            try:
+                self._connection.execute("UNLISTEN *")
+            except psycopg.Error:
+                self.close()
+
+    def wake(self) -> None:
+        if not self._listens():
+            self._listens()  # it had gone stale
 
     def poke(self) -> None:
         # Its connection is not to be used by two at once; that others wake too does no harm.
