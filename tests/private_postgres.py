@@ -176,11 +176,11 @@ class PrivatePostgres:
 
 
 @contextmanager
-def private_postgres() -> Iterator[PrivatePostgres]:
+def private_postgres(settings: str = "") -> Iterator[PrivatePostgres]:
     """A server that runs inside the block."""
     with ExitStack() as stack:
         server = _made(stack)
-        server.make()
+        server.make(settings)
         server.start()
         yield server
 

@@ -167,6 +167,37 @@ def label_twice(jars: Jars, failures: Counter[str], name: str) -> tuple[Receipt,
     return first, surely(lambda: jars.label(CALLER, request), failures)
 
 
+@takes_long
+def test_a_single_statement_whose_end_was_not_heard_is_in_doubt(postgres_cell: Cell) -> None:
+    """The statement is its own transaction."""
+    house = postgres_cell.house()
+    house.make()
+    found = house.database("log")
+    with found.write() as session:
+        session.execute("CREATE TABLE jar (number INTEGER PRIMARY KEY)")
+    known: Counter[tuple[str, bool]] = Counter()
+    with CutConnection(postgres_cell.settings.database) as way:
+        database = Postgres(way.address, f"{house.settings.cell}_log")
+        for number, cut in enumerate(ROUNDS * list(product((TO_SERVER, TO_CLIENT), range(2), SHARES))):
+            with database.read():
+                pass  # connected
+            way.cut(*cut)
+            told = "done"
+            try:
+                with database.write_once() as session:
+                    session.execute("INSERT INTO jar VALUES (?)", (number,))
+            except Unavailable as refusal:
+                told = refusal.slug
+            way.mend()
+            with found.read() as session:
+                row = session.execute("SELECT 1 FROM jar WHERE number = ?", (number,)).fetchone()
+            known[told, row is not None] += 1
+
+    assert {("log-in-doubt", True), ("done", True)} <= known.keys(), known
+    assert known.keys() <= {("log-in-doubt", True), ("log-in-doubt", False), ("done", True)}, known
+    house.close()
+
+
 def told_of(jars: Jars, name: str) -> str:
     try:
         make(jars, name)

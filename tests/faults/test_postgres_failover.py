@@ -26,7 +26,7 @@ from tests.kernel.toys import JarRequest, Jars, events
 from tests.private_postgres import PrivatePostgres, postgres_pair
 
 ROUNDS = times(1, 8)
-BEFORE = 150
+BEFORE = 60
 ONE_WAITS = "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
@@ -49,7 +49,7 @@ def test_failing_over_to_the_synchronous_standby_loses_nothing_acknowledged(tmp_
                     primary.lose()
                     callers.wait_for_trouble()
                     standby.promote()
-                    callers.wait_for_more(30)
+                    callers.wait_for_more(10)
                 cell.assert_catches_up()
                 assert cell.processes() == started
             assert_only_unavailable(callers.troubles)

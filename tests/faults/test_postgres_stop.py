@@ -26,11 +26,11 @@ def test_stopped_under_load_postgres_loses_nothing_and_the_cell_goes_on_by_itsel
             started = cell.processes()
             with Callers(cell.told()["targets"]) as callers:
                 for _ in range(STOPS):
-                    callers.wait_for_more(random.randrange(1, 120))
+                    callers.wait_for_more(random.randrange(1, 80))
                     server.stop()
                     callers.wait_for_trouble()
                     server.start()
-                callers.wait_for_more(30)
+                callers.wait_for_more(10)
             cell.assert_catches_up()
             assert cell.processes() == started
         assert_only_unavailable(callers.troubles)
