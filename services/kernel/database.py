@@ -70,7 +70,8 @@ class Database(ABC):
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """One transaction. Raises Unavailable (storage-busy, storage-full, storage-read-only, storage-lost)."""
+        """One transaction. Raises Unavailable (storage-busy, storage-full, storage-read-only, storage-lost), and InDoubt
+        where it may have been committed."""
         with self._connection() as connection, self._translated():
             self._begin(connection)
             try:
@@ -81,6 +82,12 @@ class Database(ABC):
                 raise
 
     @contextmanager
+    def write_once(self) -> Iterator[Session]:
+        """For a single statement, which is a transaction of its own. Raises as `write`."""
+        with self.write() as session:
+            yield session
+
+    @contextmanager
     def snapshot(self) -> Iterator[Session]:
         """A connection that sees one unchanging state of this namespace, whatever others commit meanwhile."""
         with self._connection() as connection, self._translated():
@@ -89,6 +96,9 @@ class Database(ABC):
                 yield self._session(connection)
             finally:
                 connection.execute("ROLLBACK")
+
+    def settle(self) -> None:  # noqa: B027 - what can be read of a SQLite file is on the disk
+        """Returns when what was read before is as safe as what was just committed. Raises as `write`."""
 
     def close(self) -> None:
         while (connection := self._pooled()) is not None:

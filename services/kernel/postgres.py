@@ -1,7 +1,8 @@
 """PostgreSQL behind the same sessions: a schema for each namespace."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from psycopg.sql import SQL, Identifier
 from services.kernel.database import Clash, Cursor, Database, Dialect, Session
 from services.kernel.errors import Misconfigured, Unavailable
 from services.kernel.log.arrays import Array
+from services.kernel.postgres_connection import committing, connect
 
 # What libpq says of a refused connection; it gives no SQLSTATE there.
 _REFUSED = re.compile("does not exist|authentication failed|pg_hba.conf|not permitted to log in")
@@ -43,11 +45,19 @@ class Postgres(Database):
         with self._connection() as connection, self._translated():
             connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(self.schema)))
 
+    @contextmanager
+    def write_once(self) -> Iterator[Session]:
+        with self._connection() as connection, self._translated(), committing(connection):
+            yield self._session(connection)
+
+    def settle(self) -> None:
+        # A commit that no standby confirmed can be read all the same once its wait was cancelled, or the server was
+        # started again. Commits are confirmed in order: an empty one of ours comes after it.
+        with self.write_once() as session:
+            session.execute("SELECT pg_logical_emit_message(true, 'kept', '')")
+
     def _connect(self) -> psycopg.Connection[Any]:
-        try:
-            connection = psycopg.connect(self.address, autocommit=True, application_name=f"kept:{self.schema}")
-        except psycopg.ProgrammingError as error:  # not told: it may repeat a password
-            raise Misconfigured("KEPT_DATABASE is no address that PostgreSQL understands") from error
+        connection = connect(self.address, f"kept:{self.schema}")
         connection.execute(SQL("SET search_path TO {}").format(Identifier(self.schema)))
         return connection
 
@@ -62,11 +72,13 @@ class Postgres(Database):
         connection.execute("SELECT 1")  # the state is taken at the first statement
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
-        if connection.execute("COMMIT").statusmessage != "COMMIT":
+        with committing(connection):
+            status = connection.execute("COMMIT").statusmessage
+        if status != "COMMIT":
             raise RuntimeError("PostgreSQL rolled back: a statement's error was swallowed inside the transaction")
 
     def _rollback(self, connection: psycopg.Connection[Any]) -> None:
-        if not connection.closed:
+        with suppress(psycopg.OperationalError):  # the connection is lost, and the server rolls back by itself
             connection.execute("ROLLBACK")
 
     def _reusable(self, connection: psycopg.Connection[Any]) -> bool:
@@ -75,11 +87,15 @@ class Postgres(Database):
     def translate(self, error: Exception) -> Exception:
         match error:
             case pg.UniqueViolation():
-                return Clash()
+                return Clash("a unique constraint refuses it")
             case pg.DiskFull() | pg.ConfigurationLimitExceeded():
                 return Unavailable("storage-full", "the database server's disk is full")
             case pg.ReadOnlySqlTransaction():
                 return Unavailable("storage-read-only", "the database server only reads at the moment")
+            case pg.QueryCanceled() | pg.LockNotAvailable() | pg.DeadlockDetected() | pg.SerializationFailure():
+                return Unavailable("storage-busy", "PostgreSQL ended a statement that had waited; try again")
+            case pg.IdleInTransactionSessionTimeout() | pg.TransactionTimeout():  # no OperationalError of psycopg's
+                return Unavailable("storage-lost", "PostgreSQL ended a transaction that had stood still; try again")
             case psycopg.OperationalError() if error.sqlstate is None and _REFUSED.search(str(error)):
                 return Misconfigured(f"PostgreSQL refuses the address in KEPT_DATABASE: {error}")
             case psycopg.OperationalError():

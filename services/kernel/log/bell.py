@@ -28,6 +28,12 @@ class Listener(ABC):
     def poke(self) -> None:
         """Ends this waiter's own wait, from another thread."""
 
+    def rest(self) -> None:  # noqa: B027 - a socket's ear may fill up meanwhile
+        """Nobody waits for a while: what rings is not to be heard."""
+
+    def wake(self) -> None:  # noqa: B027
+        """Hears again."""
+
     @abstractmethod
     def close(self) -> None: ...
 
@@ -52,9 +58,12 @@ class Bell(ABC):
             ear = self._idle.pop()
         except IndexError:
             ear = self.listen()
+        else:
+            ear.wake()
         try:
             yield ear
         finally:
+            ear.rest()
             self._idle.append(ear)
 
 
@@ -154,48 +163,89 @@ class PostgresBell(Bell):
     def ring(self) -> None:
         import psycopg
 
-        with self._lock:
-            try:
-                if self._ringer is None or self._ringer.closed:
-                    self._ringer = psycopg.connect(self._address, autocommit=True)
-                self._ringer.execute("SELECT pg_notify(%s, '')", (self.channel,))
-            except psycopg.Error:
-                self._ringer = None  # the events are committed; listeners find them after LONGEST_WAIT_S
+        # What rings is committed already, so nothing here may fail it; listeners look after LONGEST_WAIT_S by themselves.
+        with self._lock, contextlib.suppress(psycopg.Error):
+            if self._ringer is None or not self._rung():
+                self._ringer = _connect(self._address, self.channel)
+                self._rung()
+
+    def _rung(self) -> bool:
+        """False where the connection went stale meanwhile, which only shows when it is used."""
+        import psycopg
+
+        try:
+            self._ringer.execute("SELECT pg_notify(%s, '')", (self.channel,))
+        except psycopg.Error:
+            self._ringer.close()
+            self._ringer = None
+            return False
+        return True
 
     def listen(self) -> Listener:
         return _PostgresEar(self._address, self.channel, self.ring)
 
 
 class _PostgresEar(Listener):
+    """Deaf while there is no server; it connects again by itself."""
+
     def __init__(self, address: str, channel: str, ring: Callable[[], None]) -> None:
         self._address = address
         self._channel = channel
         self._ring = ring
         self._connection: Any = None
-        self._connect()
+        self._listens()
 
-    def _connect(self) -> None:
+    def _listens(self) -> bool:
         import psycopg
         from psycopg.sql import SQL, Identifier
 
-        self._connection = psycopg.connect(self._address, autocommit=True)
-        self._connection.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
+        try:
+            if self._connection is None:
+                self._connection = _connect(self._address, self._channel)
+            self._connection.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
+        except psycopg.Error:
+            self.close()
+            return False
+        return True
 
     def wait(self, timeout_s: float) -> bool:
         import psycopg
 
-        try:
-            if self._connection.closed:
-                self._connect()
-                return True  # what rang meanwhile was not heard
-            return any(True for _ in self._connection.notifies(timeout=timeout_s, stop_after=1))
-        except psycopg.OperationalError:
-            time.sleep(timeout_s)  # deaf for this time; the next wait connects again
-            return False
+        if self._connection is not None:
+            try:
+                return any(True for _ in self._connection.notifies(timeout=timeout_s, stop_after=1))
+            except psycopg.Error:
+                self.close()
+        if self._listens():
+            return True  # what rang meanwhile was not heard
+        time.sleep(timeout_s)  # the next wait tries again
+        return False
+
+    def rest(self) -> None:
+        # What nobody reads the server has to keep, and when it has no room for more, those who ring fail.
+        import psycopg
+
+        if self._connection is not None:
+            try:
+                self._connection.execute("UNLISTEN *")
+            except psycopg.Error:
+                self.close()
+
+    def wake(self) -> None:
+        if not self._listens():
+            self._listens()  # it had gone stale
 
     def poke(self) -> None:
         # Its connection is not to be used by two at once; that others wake too does no harm.
         self._ring()
 
     def close(self) -> None:
-        self._connection.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _connect(address: str, channel: str) -> Any:
+    from services.kernel.postgres_connection import connect  # needs psycopg, which a cell on SQLite does without
+
+    return connect(address, f"kept:bell:{channel}")

@@ -89,7 +89,7 @@ class EventLog:
         if not columns.follow:
             return None
         try:
-            with self.database.read() as session:  # one statement is a transaction of its own
+            with self.database.write_once() as session:
                 before = columns.append(session, micros(self._machine.now()), self.bell.channel)
         except Clash:
             return None
@@ -214,7 +214,10 @@ class EventLog:
             row = session.execute(
                 "SELECT fingerprint, id, version, position FROM request WHERE key = ?", (key,)
             ).fetchone()
-        return None if row is None else Answer(bytes(row[0]), as_uuid(row[1]), row[2], row[3])
+        if row is None:
+            return None
+        self.database.settle()  # its first commit may have been in doubt
+        return Answer(bytes(row[0]), as_uuid(row[1]), row[2], row[3])
 
 
 class _Batch:

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from services.kernel.errors import KeptError, Overloaded, Unavailable
+from services.kernel.errors import InDoubt, KeptError, Overloaded, Unavailable
 from services.kernel.log.port import Save
 from services.kernel.telemetry import batch_size, waiting
 
@@ -40,8 +40,8 @@ class GroupCommit:
         """Returns the position of the save's last event; may be called by many threads at once. Waits no longer than
         `patience_s` seconds for others.
 
-        Raises: what the append refuses it with; Overloaded (log-overloaded) when too much waits; Unavailable:
-        log-in-doubt when it is not known whether it was recorded, log-stalled when it surely was not.
+        Raises: what the append refuses it with; Overloaded (log-overloaded) when too much waits; InDoubt (log-in-doubt)
+        when it is not known whether it was recorded; Unavailable (log-stalled) when it surely was not.
         """
         mine = _Saver(save)
         self._come(mine)
@@ -84,7 +84,7 @@ class GroupCommit:
         mine.gave_up = True
         if mine.leads or mine.called.acquire(blocking=False):
             return True
-        mine.outcome = mine.outcome or _in_doubt()
+        mine.outcome = mine.outcome or InDoubt()
         return False
 
     def _lead(self, mine: "_Saver") -> None:
@@ -113,11 +113,10 @@ class GroupCommit:
         try:
             return self._append(saves)
         except KeptError as error:
-            # A connection that breaks may break between the commit and the word of it.
-            return [_in_doubt() if error.slug == "storage-lost" else error] * len(saves)
+            return [error] * len(saves)
         except Exception as error:
             _log.error("the log's append ended with %s", type(error).__name__)
-            doubt = _in_doubt()
+            doubt = InDoubt()
             doubt.__cause__ = error
             return [doubt] * len(saves)
 
@@ -152,7 +151,3 @@ def _call(saver: _Saver | None) -> None:
         if not (saver.gave_up and saver.called.acquire(blocking=False)):
             return
         saver = saver.next
-
-
-def _in_doubt() -> Unavailable:
-    return Unavailable("log-in-doubt", "it is not known whether this was recorded; send the same again")

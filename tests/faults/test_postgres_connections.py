@@ -1,0 +1,206 @@
+"""A connection to PostgreSQL breaks within any message, or is ended by an administrator, whatever it is busy with."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import product
+from random import Random
+from uuid import UUID
+
+import psycopg
+from kept.cell.v1.events_pb2 import PolicyDeployed, TimeAdvanced
+from kept.common.v1.record_pb2 import Receipt
+
+from services.kernel.clock import MachineClock
+from services.kernel.errors import Unavailable
+from services.kernel.follower import Follower
+from services.kernel.house import House
+from services.kernel.log.bell import SilentBell
+from services.kernel.log.event_log import EventLog
+from services.kernel.log.recorder import LogRecorder
+from services.kernel.policy import PolicyFollower
+from services.kernel.postgres import Postgres
+from services.kernel.views import ViewFollower
+from tests.databases import Cell
+from tests.faults.cutting import TO_CLIENT, TO_SERVER, CutConnection
+from tests.faults.forms import takes_long, times
+from tests.kernel.toys import CALLER, JarRequest, Jars, Tally, drain, events, jar_views, labels, parked, tag_id
+
+ROUNDS = times(1, 50)
+SHARES = (0, 0.5, 1)
+IN_DOUBT = ("log-in-doubt, recorded", "log-in-doubt, not recorded")
+MAKERS, MADE_BY_EACH = 4, times(25, 500)
+SEED = 5
+
+
+def jars_over(address: str, house: House) -> Jars:
+    """Commands whose log is reached by that address."""
+    log = EventLog(Postgres(address, f"{house.settings.cell}_log"), SilentBell())
+    return Jars(LogRecorder(log), house.keys, MachineClock())
+
+
+def make(jars: Jars, name: str) -> Receipt:
+    """A new jar; the same name is the same request."""
+    return jars.make(CALLER, JarRequest(request_id=name, label=name))
+
+
+def surely(call: Callable[[], Receipt], failures: Counter[str]) -> Receipt:
+    """Again and again until it is acknowledged."""
+    while True:
+        try:
+            return call()
+        except Unavailable as refusal:
+            failures[refusal.slug] += 1
+
+
+def make_surely(jars: Jars, name: str, failures: Counter[str]) -> Receipt:
+    return surely(lambda: make(jars, name), failures)
+
+
+@takes_long
+def test_wherever_the_connection_breaks_the_caller_is_told_what_is_known(postgres_cell: Cell) -> None:
+    """Told as lost, nothing was recorded; told as in doubt, the same request finds out; never twice."""
+    house = postgres_cell.house()
+    house.make()
+    known: Counter[str] = Counter()
+    names, receipts = ["first", "counted"], []
+    with CutConnection(postgres_cell.settings.database) as way:
+        jars = jars_over(way.address, house)
+        make(jars, "first")
+        way.mend()
+        make(jars, "counted")
+        messages = range(max(way.passed) + 3)  # it may be a few more
+        for cut in ROUNDS * list(product((TO_SERVER, TO_CLIENT), messages, SHARES)):
+            names.append(f"{len(names)}")
+            before = house.log.position()
+            way.cut(*cut)
+            told = told_of(jars, names[-1])
+            recorded = house.log.position() > before
+            known[f"{told}, {'recorded' if recorded else 'not recorded'}"] += 1
+            way.mend()
+            receipts.append(make_surely(jars, names[-1], Counter()))
+
+    found = events(house.log)
+    assert labels(found) == names
+    assert [(one.position, one.id) for one in receipts] == [(one.position, one.record.stream) for one in found[2:]]
+    certain = {"done, recorded", "storage-lost, not recorded"}
+    assert certain | {"log-in-doubt, recorded"} <= known.keys() <= {*certain, *IN_DOUBT}, known
+    house.close()
+
+
+@takes_long
+def test_while_an_administrator_ends_connections_nothing_is_lost_doubled_or_parked(postgres_cell: Cell) -> None:
+    house = postgres_cell.house()
+    house.make()
+    view = house.views_database("jars")
+    jar_views().migrate(view)
+    tally = PolicyFollower(Tally(), house.log, house.clock)
+    tally.migrate()
+    followers = [
+        tally,
+        ViewFollower(jar_views(), house.log, view, house.view_bell),
+    ]
+    for follower in followers:
+        follower.register()
+    names = [f"{maker}.{number}" for maker in range(MAKERS) for number in range(MADE_BY_EACH)]
+    stopping, failures = threading.Event(), Counter[str]()
+    jars = Jars(house.recorder, house.keys, house.clock)
+    with ThreadPoolExecutor(MAKERS + len(followers) + 1) as pool:
+        ended = pool.submit(end_connections, postgres_cell, stopping)
+        following = [pool.submit(follow, follower, stopping, failures) for follower in followers]
+        made = list(pool.map(partial(label_twice, jars, failures), names))
+        stopping.set()
+        assert ended.result() > MAKERS
+        for one in following:
+            one.result()
+
+    for follower in followers:
+        drain(follower)
+        assert parked(follower) == []
+    found = events(house.log)
+    recorded = {
+        (one.position, one.record.stream, one.record.version) for one in found if isinstance(one.body, PolicyDeployed)
+    }
+    assert {(one.position, one.id, one.version) for pair in made for one in pair} == recorded
+    assert len(recorded) == 2 * len(names)
+    assert [one.position for one in found] == list(range(1, len(found) + 1))
+    # The policy told of every second label, once.
+    assert Counter(one.record.stream for one in found if isinstance(one.body, TimeAdvanced)) == {
+        str(tag_id(UUID(first.id))): 1 for first, _ in made
+    }
+    with view.read() as session:
+        assert sorted(row[0] for row in session.execute("SELECT history FROM jar")) == sorted(
+            f"{name} {name} again" for name in names
+        )
+    assert failures.keys() <= {"storage-lost", "log-in-doubt"}
+    house.close()
+
+
+def end_connections(cell: Cell, stopping: threading.Event) -> int:
+    """Again and again one that is at work, the cell's log's or views'. Returns how many."""
+    random, count = Random(SEED), 0  # noqa: S311 - victims, not secrets
+    with psycopg.connect(cell.settings.database, autocommit=True) as admin:
+        while not stopping.is_set():
+            victims = admin.execute(
+                "SELECT pid FROM pg_stat_activity WHERE application_name LIKE %s AND state <> 'idle'",
+                (f"kept:{cell.settings.cell}%",),
+            ).fetchall()
+            if victims:
+                count += 1
+                admin.execute("SELECT pg_terminate_backend(%s, 10000)", random.choice(victims))
+    return count
+
+
+def follow(follower: Follower, stopping: threading.Event, failures: Counter[str]) -> None:
+    while not stopping.is_set():
+        try:
+            follower.step()
+        except Unavailable as refusal:
+            failures[refusal.slug] += 1
+
+
+def label_twice(jars: Jars, failures: Counter[str], name: str) -> tuple[Receipt, Receipt]:
+    first = make_surely(jars, name, failures)
+    request = JarRequest(request_id=f"{name} again", id=first.id, label=f"{name} again")
+    return first, surely(lambda: jars.label(CALLER, request), failures)
+
+
+@takes_long
+def test_a_single_statement_whose_end_was_not_heard_is_in_doubt(postgres_cell: Cell) -> None:
+    """The statement is its own transaction."""
+    house = postgres_cell.house()
+    house.make()
+    found = house.database("log")
+    with found.write() as session:
+        session.execute("CREATE TABLE jar (number INTEGER PRIMARY KEY)")
+    known: Counter[tuple[str, bool]] = Counter()
+    with CutConnection(postgres_cell.settings.database) as way:
+        database = Postgres(way.address, f"{house.settings.cell}_log")
+        for number, cut in enumerate(ROUNDS * list(product((TO_SERVER, TO_CLIENT), range(2), SHARES))):
+            with database.read():
+                pass  # connected
+            way.cut(*cut)
+            told = "done"
+            try:
+                with database.write_once() as session:
+                    session.execute("INSERT INTO jar VALUES (?)", (number,))
+            except Unavailable as refusal:
+                told = refusal.slug
+            way.mend()
+            with found.read() as session:
+                row = session.execute("SELECT 1 FROM jar WHERE number = ?", (number,)).fetchone()
+            known[told, row is not None] += 1
+
+    assert {("log-in-doubt", True), ("done", True)} <= known.keys(), known
+    assert known.keys() <= {("log-in-doubt", True), ("log-in-doubt", False), ("done", True)}, known
+    house.close()
+
+
+def told_of(jars: Jars, name: str) -> str:
+    try:
+        make(jars, name)
+    except Unavailable as refusal:
+        return refusal.slug
+    return "done"
