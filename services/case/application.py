@@ -27,7 +27,7 @@ class CaseApplication(Application):
     """Raises, beside what each command says: invalid-argument, case-not-found, request-id-reused, version-conflict."""
 
     def __init__(self, house: House) -> None:
-        super().__init__(house.recorder, house.keys, house.clock)
+        super().__init__(house.recorder, house.keys, house.clock, house.aggregates)
         self._sealer = house.sealer
 
     def open(self, command: Command, request: OpenRequest) -> Receipt:

@@ -40,7 +40,7 @@ class CustomerApplication(Application):
     """Raises, beside what each command says: invalid-argument, request-id-reused, version-conflict."""
 
     def __init__(self, house: House) -> None:
-        super().__init__(house.recorder, house.keys, house.clock)
+        super().__init__(house.recorder, house.keys, house.clock, house.aggregates)
         self._sealer = house.sealer
 
     def register_party(self, command: Command, party: m.PartyInput) -> Receipt:

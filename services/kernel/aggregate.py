@@ -26,6 +26,7 @@ class Aggregate:
         self.version = 0
         self.tenant = ""
         self.customer_id = ""
+        self.record_bytes = 0  # of all its records, as far as they were read from the log or appended to it
         self.stamp: Stamp | None = None
         self._pending: list[DomainEvent] = []
 

@@ -30,14 +30,22 @@ TIME_STREAM = uuid5(NAMESPACE_URL, "kept:cell:time")
 CODE_STREAM = uuid5(NAMESPACE_URL, "kept:cell:code")
 DRAIN_WITHIN = timedelta(seconds=20)
 SYSTEM_TENANT = "cell"
+# Policies are deployed before anything is recorded.
+_DEPLOYED = full_name(PolicyDeployed)
+_NOT_EMPTY = "EXISTS (SELECT 1 FROM log WHERE type <> ?)"
 
 
 class CellClock:
-    """The business clock: the machine's in a live cell, the last TimeAdvanced in history mode."""
+    """The business clock: the machine's in a live cell, the last TimeAdvanced in history mode.
+
+    Only an empty cell can be put into history mode, so one that is live and not empty is live for good: from then on this
+    need not ask.
+    """
 
     def __init__(self, log: EventLog, machine: MachineClock | None = None) -> None:
         self._log = log
         self._machine = machine or MachineClock()
+        self._live_for_good = False
 
     def now(self) -> datetime:
         history = self.history_now()
@@ -45,10 +53,16 @@ class CellClock:
 
     def history_now(self) -> datetime | None:
         """None in a live cell."""
+        if self._live_for_good:
+            return None
         with self._log.database.read() as session:
-            row = session.execute("SELECT history_now FROM cell").fetchone()
+            row = session.execute(f"SELECT history_now, {_NOT_EMPTY} FROM cell", (_DEPLOYED,)).fetchone()  # noqa: S608 - ours
         assert row is not None
-        return None if row[0] is None else moment(row[0])
+        history_now, not_empty = row
+        if history_now is not None:
+            return moment(history_now)
+        self._live_for_good = bool(not_empty)
+        return None
 
 
 class CellApplication(Application):
@@ -68,7 +82,8 @@ class CellApplication(Application):
         if self.clock.history_now() is not None:
             return self._nothing(command)
         refuse_unless_empty(self.event_log)
-        return self._set_time(command, HistoryStarted(), EPOCH)
+        start = partial(_start_clock, self.event_log.database.dialect.for_update)
+        return self._append(command, TIME_STREAM, HistoryStarted(), micros(EPOCH), alongside=start)
 
     def advance(self, command: Command, to: datetime) -> Receipt:
         """Records TimeAdvanced. Raises cell-not-in-history-mode, and followers-behind when they do not drain in time."""
@@ -100,7 +115,7 @@ class CellApplication(Application):
         release = ParkedKeyReleased(follower=follower, key=key, skip_first=skip_first, reason=reason)
         return self._append(command, uuid5(CODE_STREAM, f"{follower}/parked"), release, command.stamp.occurred_at)
 
-    def _set_time(self, command: Command, event: HistoryStarted | TimeAdvanced, to: datetime) -> Receipt:
+    def _set_time(self, command: Command, event: TimeAdvanced, to: datetime) -> Receipt:
         return self._append(command, TIME_STREAM, event, micros(to), alongside=partial(_set_clock, to))
 
     def _append(
@@ -121,11 +136,6 @@ class CellApplication(Application):
         if isinstance(outcome, KeptError):
             raise VersionConflict(stream)
         return Receipt(id=str(stream), version=save.answer_version, position=outcome)
-
-    def _answered(self, command: Command) -> Receipt | None:
-        """What the same request got before. Raises request-id-reused."""
-        known = self.event_log.answer(command.request.key)
-        return None if known is None else self._receipt_again(command, known)
 
     def _nothing(self, command: Command) -> Receipt:
         """Nothing had to be recorded but that this request was answered, so that it is answered the same again."""
@@ -148,12 +158,18 @@ def start_history(log: EventLog) -> None:
     if CellClock(log).history_now() is None:
         refuse_unless_empty(log)
         stamp = Stamp(SYSTEM_TENANT, "service:kept", micros(EPOCH), correlation_id=str(TIME_STREAM))
-        log.append([_next(log, TIME_STREAM, HistoryStarted(), stamp)], alongside=partial(_set_clock, EPOCH))
+        start = partial(_start_clock, log.database.dialect.for_update)
+        log.append([_next(log, TIME_STREAM, HistoryStarted(), stamp)], alongside=start)
 
 
 def refuse_unless_empty(log: EventLog) -> None:
     """Raises cell-not-empty when anything but the deployment of policies was recorded."""
-    if any(event.type != full_name(PolicyDeployed) for event in log.read(0, 1000)):
+    with log.database.read() as session:
+        _refuse_unless_empty(session)
+
+
+def _refuse_unless_empty(session: Session) -> None:
+    if (session.execute(f"SELECT {_NOT_EMPTY}", (_DEPLOYED,)).fetchone() or (0,))[0]:
         raise Refused("cell-not-empty", "history mode is for an empty cell; start a new one")
 
 
@@ -175,6 +191,14 @@ def _next(log: EventLog, stream: UUID, event: Message, stamp: Stamp, request: Re
     version = log.version(stream) + 1
     entry = ProtobufMapper().to_stored_event(DomainEvent(stream, version, event, stamp))
     return Save((entry,), request, stream, version)
+
+
+def _start_clock(for_update: str, session: Session) -> Sequence[Save]:
+    """Looks under the head's lock: nobody records anything between the look and the commit, and finds the clock live."""
+    _set_clock(EPOCH, session)
+    session.execute("SELECT position FROM head" + for_update)  # noqa: S608 - the dialect's own words
+    _refuse_unless_empty(session)
+    return ()
 
 
 def _set_clock(to: datetime, session: Session) -> Sequence[Save]:

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha1
 from typing import NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
@@ -16,6 +17,7 @@ from services.kernel.clock import micros_of, timestamp_of
 from services.kernel.log.port import Entry, Recorded
 
 EVENT_IDS = uuid5(NAMESPACE_URL, "kept:event")
+_EVENT_IDS = EVENT_IDS.bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,13 @@ def full_name(message: type[Message] | Message) -> str:
 
 
 def event_id(stream: UUID, version: int) -> str:
-    return str(uuid5(EVENT_IDS, f"{stream}/{version}"))
+    """The UUIDv5 of stream and version."""
+    # Written out: `str(uuid5(...))` takes twice as long, and was the mapper's largest part.
+    digest = bytearray(sha1(_EVENT_IDS + f"{stream}/{version}".encode(), usedforsecurity=False).digest()[:16])
+    digest[6] = digest[6] & 0x0F | 0x50
+    digest[8] = digest[8] & 0x3F | 0x80
+    text = digest.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def log_event(recorded: Recorded) -> LogEvent:

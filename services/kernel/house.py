@@ -4,6 +4,7 @@ import tempfile
 from functools import cached_property
 from pathlib import Path
 
+from services.kernel.aggregate_cache import AggregateCache
 from services.kernel.cell import CellClock
 from services.kernel.config import Settings
 from services.kernel.database import Database, SQLite
@@ -85,6 +86,11 @@ class House:
     @cached_property
     def recorder(self) -> LogRecorder:
         return LogRecorder(self.log)
+
+    @cached_property
+    def aggregates(self) -> AggregateCache:
+        """What this process's Applications keep between two commands; one bound for all of them."""
+        return AggregateCache()
 
     @cached_property
     def clock(self) -> CellClock:

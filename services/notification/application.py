@@ -18,7 +18,7 @@ class NotificationApplication(Application):
     """Raises, beside what each command says: invalid-argument, request-id-reused, version-conflict."""
 
     def __init__(self, house: House) -> None:
-        super().__init__(house.recorder, house.keys, house.clock)
+        super().__init__(house.recorder, house.keys, house.clock, house.aggregates)
         self._rule_sets = RuleSets(house.log)
 
     def check_rule_set(self, name: str, source: str) -> None:

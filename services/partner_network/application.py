@@ -33,7 +33,7 @@ class PartnerNetworkApplication(Application):
     request-id-reused, version-conflict. What was so already is answered and not recorded again."""
 
     def __init__(self, house: House) -> None:
-        super().__init__(house.recorder, house.keys, house.clock)
+        super().__init__(house.recorder, house.keys, house.clock, house.aggregates)
         self._sealer = house.sealer
 
     # Partners

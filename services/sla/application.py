@@ -20,7 +20,7 @@ class SlaApplication(Application):
     """Raises, beside what each command says: invalid-argument, request-id-reused, version-conflict."""
 
     def __init__(self, house: House) -> None:
-        super().__init__(house.recorder, house.keys, house.clock)
+        super().__init__(house.recorder, house.keys, house.clock, house.aggregates)
 
     def publish_calendar(self, command: Command, name: str, definition: e.CalendarDefinition) -> Receipt:
         """Records CalendarPublished, unless the newest version already says the same."""

@@ -12,7 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from kept.cell.v1.events_pb2 import HistoryStarted, PolicyDeployed
 from kept.common.v1.record_pb2 import Receipt
 
-from services.kernel.application import Caller
+from services.kernel.application import Caller, Checkout
 from services.kernel.clock import FixedClock, micros, timestamp
 from services.kernel.errors import Invalid, NotFound, Refused, RequestIdReused, Unavailable, VersionConflict
 from services.kernel.events import Stamp
@@ -177,18 +177,18 @@ def test_a_crash_after_the_commit_is_answered_by_asking_again(house: House, cloc
 
 
 class Racing(Jars):
-    """Between loading and saving, somebody else changes the same jar."""
+    """Between checking out and appending, somebody else changes the same jar."""
 
     def __init__(self, house: House, clock: FixedClock, meanwhile: Iterator[Callable[[], object]]) -> None:
         super().__init__(house.recorder, house.keys, clock)
         self._meanwhile = meanwhile
-        self.loaded = 0
+        self.attempts = 0
 
-    def load(self, kind: type[Any], id: str, *, tenant: str) -> Any:
-        aggregate = super().load(kind, id, tenant=tenant)
-        self.loaded += 1
+    def checkout(self, kind: type[Any], id: str, *, tenant: str, cached: bool = True) -> Checkout[Any]:
+        held = super().checkout(kind, id, tenant=tenant, cached=cached)
+        self.attempts += 1
         next(self._meanwhile, lambda: None)()
-        return aggregate
+        return held
 
 
 def test_a_conflict_is_decided_again_on_what_is_there_now(jars: Jars, house: House, clock: FixedClock) -> None:
@@ -198,7 +198,7 @@ def test_a_conflict_is_decided_again_on_what_is_there_now(jars: Jars, house: Hou
 
     receipt = racing.label(CALLER, asked("late", id=jar.id, label="figs"))
 
-    assert (receipt.version, receipt.position, racing.loaded) == (4, 4, 3)
+    assert (receipt.version, receipt.position, racing.attempts) == (4, 4, 3)
     assert labels(events(house.log)) == ["plums", "m0", "m1", "figs"]
 
 
@@ -220,7 +220,7 @@ def test_after_three_conflicts_the_caller_is_told_and_nothing_is_recorded(
     with pytest.raises(VersionConflict):
         racing.label(CALLER, asked("late", id=jar.id, label="figs"))
 
-    assert racing.loaded == 3
+    assert racing.attempts == 3
     assert "figs" not in labels(events(house.log))
 
 

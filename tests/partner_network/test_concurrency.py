@@ -10,7 +10,7 @@ from kept.partner_network.v1 import events_pb2 as e
 from kept.partner_network.v1 import service_pb2 as m
 
 from services.kernel.aggregate import Aggregate
-from services.kernel.application import Caller
+from services.kernel.application import Caller, Checkout
 from services.kernel.errors import Refused
 from services.kernel.house import House
 from services.partner_network.application import PartnerNetworkApplication
@@ -30,12 +30,12 @@ class AtOnce(PartnerNetworkApplication):
         self._everybody_looked = threading.Barrier(parties, timeout=30)
         self._mine = threading.local()
 
-    def load(self, kind: type[A], id: str, *, tenant: str) -> A:
-        loaded = super().load(kind, id, tenant=tenant)
+    def checkout(self, kind: type[A], id: str, *, tenant: str, cached: bool = True) -> Checkout[A]:
+        held = super().checkout(kind, id, tenant=tenant, cached=cached)
         if kind is WorkOrder and not hasattr(self._mine, "looked"):
             self._mine.looked = True
             self._everybody_looked.wait()
-        return loaded
+        return held
 
 
 @pytest.fixture

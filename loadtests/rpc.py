@@ -1,0 +1,100 @@
+"""Commands in a second over gRPC by one server process that is pinned to one core, beside a bare echo pinned to the same.
+
+    python -m loadtests.rpc [--json] [--seconds 5] [--repetitions 3]
+
+The server is the case service's API process as `kept up --separate` starts it, on PostgreSQL (a database of our own with the
+server's own fsync and synchronous_commit) and on SQLite files that sync every commit; the echo has as many threads. 32
+callers in 4 processes on the other cores assign 2,000 cases. The server's share of its core is told on stderr: well
+below 1, the callers or the database were the limit.
+"""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from loadtests.case_commands import CASES
+from loadtests.cells import bench_cell, postgres_database
+from loadtests.crew import ROOT, jobs_per_s
+from loadtests.measure import Ratio, command, measure, tell
+from services.kernel.ready import READY_FD
+from services.kernel.rpc.server import THREADS
+
+CORE = 0
+CALLERS, CALLING_PROCESSES = 32, 4
+START_WITHIN_S = 30
+RATIOS = (
+    Ratio("PostgreSQL to echo", "kept on PostgreSQL", "echo", 0.35),
+    Ratio("SQLite to echo", "kept on SQLite", "echo", 0.35),
+)
+
+
+def main() -> int:
+    parser = command(__doc__)
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long each side runs")
+    arguments = parser.parse_args()
+    with postgres_database() as address, bench_cell(address) as on_postgres, bench_cell() as on_sqlite:
+        for cell in (on_postgres, on_sqlite):
+            (cell.folder / CASES).write_text(json.dumps(cell.cases))
+        where = f"unix:{on_sqlite.folder / 'bench.sock'}"
+        api = ["services.cli.main", "api", "case", "--listen", where]
+
+        def echo() -> float:
+            with _pinned(["loadtests.echo", where, str(THREADS)], {}) as server:
+                return _called(where, "echo", on_sqlite.folder / CASES, server, arguments.seconds)
+
+        def kept(environment: dict[str, str], cases: Path) -> float:
+            with _pinned(api, environment) as server:
+                return _called(where, "assign", cases, server, arguments.seconds)
+
+        sides = {
+            "echo": echo,
+            "kept on PostgreSQL": lambda: kept(on_postgres.settings.environment(), on_postgres.folder / CASES),
+            "kept on SQLite": lambda: kept(on_sqlite.settings.environment(), on_sqlite.folder / CASES),
+        }
+        result = measure(sides, RATIOS, unit="calls/s", repetitions=arguments.repetitions)
+    tell(result, as_json=arguments.json)
+    return 0
+
+
+def _called(where: str, what: str, cases: Path, server: int, seconds: float) -> float:
+    argv = ["loadtests.calls", where, what, str(cases), str(CALLERS // CALLING_PROCESSES)]
+    before = _cpu_s(server)
+    found = jobs_per_s(argv, processes=CALLING_PROCESSES, seconds=seconds)
+    print(f"  {what}: the server used {(_cpu_s(server) - before) / seconds:.2f} of its core", file=sys.stderr)
+    return found
+
+
+@contextmanager
+def _pinned(argv: Sequence[str], environment: dict[str, str]) -> Iterator[int]:
+    """The process id of a server that is ready; ended afterwards."""
+    ready, announce = os.pipe()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "loadtests.pinned", str(CORE), *argv],
+        env={**os.environ, **environment, READY_FD: str(announce)},
+        pass_fds=(announce,),
+        cwd=ROOT,
+    )
+    os.close(announce)
+    try:
+        with os.fdopen(ready, "rb") as pipe:
+            if not select.select([pipe], [], [], START_WITHIN_S)[0] or not pipe.read(1):
+                raise subprocess.CalledProcessError(child.poll() or 1, argv)
+        yield child.pid
+    finally:
+        child.terminate()
+        child.wait()
+
+
+def _cpu_s(process: int) -> float:
+    """Seconds of its core that it has used; of all its threads."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
