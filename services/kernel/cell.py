@@ -196,7 +196,7 @@ def _next(log: EventLog, stream: UUID, event: Message, stamp: Stamp, request: Re
 def _start_clock(for_update: str, session: Session) -> Sequence[Save]:
     """Looks under the head's lock: nobody records anything between the look and the commit, and finds the clock live."""
     _set_clock(EPOCH, session)
-    session.execute("SELECT position FROM head" + for_update)  # noqa: S608 - the dialect's own words
+    session.execute("SELECT h.position FROM head h" + for_update)  # noqa: S608 - the dialect's own words
     _refuse_unless_empty(session)
     return ()
 

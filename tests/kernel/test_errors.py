@@ -9,6 +9,7 @@ import pytest
 from services.kernel import errors
 from services.kernel.errors import (
     Forbidden,
+    InDoubt,
     Invalid,
     KeptError,
     Misconfigured,
@@ -31,6 +32,7 @@ TABLE = {
     RequestIdReused: "ALREADY_EXISTS",
     VersionConflict: "ABORTED",
     Unavailable: "UNAVAILABLE",
+    InDoubt: "UNAVAILABLE",
     Overloaded: "RESOURCE_EXHAUSTED",
     Unauthenticated: "UNAUTHENTICATED",
     Forbidden: "PERMISSION_DENIED",
