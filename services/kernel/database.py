@@ -19,7 +19,7 @@ from uuid import UUID
 from services.kernel.errors import Misconfigured, Unavailable
 
 Row = tuple[Any, ...]
-PATIENCE_S = 10.0
+PATIENCE_S = 10
 BUSY_MS = 20  # a longer wait inside SQLite would stall an eventlet hub; we retry outside the transaction instead
 
 

@@ -11,11 +11,13 @@ from psycopg import errors as pg
 from psycopg.adapt import Dumper
 from psycopg.sql import SQL, Identifier
 
-from services.kernel.database import Clash, Cursor, Database, Dialect, Session
+from services.kernel.database import PATIENCE_S, Clash, Cursor, Database, Dialect, Session
 from services.kernel.errors import Misconfigured, Unavailable
 from services.kernel.log.arrays import Array
 from services.kernel.postgres_connection import committing, connect
 
+# A process that stands still inside a transaction, suspended or lost, would hold the log's head: the server ends it.
+STANDS_STILL_S = 30
 # What libpq says of a refused connection; it gives no SQLSTATE there.
 _REFUSED = re.compile("does not exist|authentication failed|pg_hba.conf|not permitted to log in")
 
@@ -58,7 +60,11 @@ class Postgres(Database):
 
     def _connect(self) -> psycopg.Connection[Any]:
         connection = connect(self.address, f"kept:{self.schema}")
-        connection.execute(SQL("SET search_path TO {}").format(Identifier(self.schema)))
+        connection.execute(
+            SQL("SET search_path TO {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}").format(
+                Identifier(self.schema), *(f"{seconds}s" for seconds in (PATIENCE_S, STANDS_STILL_S))
+            )
+        )
         return connection
 
     def _session(self, connection: psycopg.Connection[Any]) -> Session:

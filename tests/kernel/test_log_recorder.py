@@ -134,6 +134,24 @@ def test_when_the_server_drops_every_connection_one_caller_finds_out(postgres_ce
     house.close()
 
 
+def test_who_stands_still_under_the_heads_lock_is_ended_and_the_others_go_on(
+    postgres_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.kernel.postgres.STANDS_STILL_S", 1)
+    house = postgres_cell.house()
+    house.make()
+    stopped = postgres_cell.database("log")
+
+    with pytest.raises(Unavailable) as caught, stopped.write() as session:
+        session.execute("SELECT position FROM head FOR UPDATE")
+        assert list(house.recorder.insert_events([labelled("a", 1)])) == [1]
+        session.execute("UPDATE head SET position = 7")
+
+    assert caught.value.slug == "storage-lost"
+    assert house.log.position() == 1
+    house.close()
+
+
 def test_a_commit_that_was_not_acknowledged_is_found_by_its_request(house: House) -> None:
     """After the commit, before the caller hears of it: the same request again is known."""
     recorder = LogRecorder(ForgetfulLog(house.database("log"), house.log.bell))
