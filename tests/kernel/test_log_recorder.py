@@ -142,10 +142,14 @@ def test_who_stands_still_under_the_heads_lock_is_ended_and_the_others_go_on(
     house.make()
     stopped = postgres_cell.database("log")
 
-    with pytest.raises(Unavailable) as caught, stopped.write() as session:
-        session.execute("SELECT position FROM head FOR UPDATE")
-        assert list(house.recorder.insert_events([labelled("a", 1)])) == [1]
-        session.execute("UPDATE head SET position = 7")
+    def stand_still() -> None:
+        with stopped.write() as session:
+            session.execute("SELECT position FROM head FOR UPDATE")
+            assert list(house.recorder.insert_events([labelled("a", 1)])) == [1]
+            session.execute("UPDATE head SET position = 7")
+
+    with pytest.raises(Unavailable) as caught:
+        stand_still()
 
     assert caught.value.slug == "storage-lost"
     assert house.log.position() == 1
