@@ -27,7 +27,7 @@ def _become(parent: int, argv: Sequence[str]) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM))
     if os.getppid() != parent:  # gone before we asked
         os.kill(os.getpid(), signal.SIGTERM)
-    os.execvp(argv[0], argv)
+    os.execvp(argv[0], list(argv))  # noqa: S606 - the program that this process was started for
 
 
 if __name__ == "__main__":
