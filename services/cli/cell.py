@@ -7,13 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import click
 
 from services.cli.client import Connection
-from services.cli.supervisor import end_with
+from services.cli.end_with_parent import ending_with_us
 from services.cli.up import running_cell
 from services.kernel.config import Settings, read_settings
 from services.kernel.errors import Misconfigured
@@ -92,9 +91,7 @@ def _start(settings: Settings, *, history: bool, separate: bool, console: bool) 
     argv = [sys.executable, "-m", "services.cli.main", "up", "--quiet"]
     argv += ["--history"] * history + ["--separate"] * separate + ["--no-console"] * (not console)
     environment = {**os.environ, **settings.environment(), READY_FD: str(announce)}
-    child = subprocess.Popen(
-        argv, env=environment, pass_fds=(announce,), process_group=0, preexec_fn=partial(end_with, os.getpid())
-    )
+    child = subprocess.Popen(ending_with_us(argv), env=environment, pass_fds=(announce,), process_group=0)
     os.close(announce)
     with os.fdopen(ready, "rb") as pipe:
         readable, _, _ = select.select([pipe], [], [], START_WITHIN_S)

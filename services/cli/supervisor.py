@@ -1,13 +1,12 @@
 """Keeps the processes of one cell running on one machine, and leaves none behind.
 
 One selector waits for everything: output, readiness and end of the children, and signals. Use it on the main thread of
-a process without other threads: Python lets only that thread handle signals, `preexec_fn` is safe only there, and Linux
-counts the end of the thread that started a child as the parent's death.
+a process: Python lets only that thread handle signals, and Linux counts the end of the thread that started a child as the
+parent's death.
 """
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import selectors
@@ -23,17 +22,15 @@ from functools import partial
 from time import monotonic
 from types import FrameType
 
+from services.cli.end_with_parent import NOT_STARTED, ending_with_us
 from services.kernel.ready import READY, READY_FD
 
 EX_CONFIG = 78  # sysexits.h: starting it again cannot help
-NOT_STARTED = 127  # what a shell says of a program that it cannot start
 LINE_MOST = 64 * 1024  # bytes; a longer line comes in pieces
 LAST_LINES = 20
 _REAP_WITHIN = 0.9  # seconds; grace and this stay under the promised five
 _POLL_EVERY = 0.05  # seconds; only where there is no pidfd
 _DRAIN_READS = 16  # of LINE_MOST: as much as a pipe may hold; not more, or a flood would keep us
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -313,14 +310,13 @@ def _born(process: Process) -> _Life:
     (output, output_end), (ready, ready_end) = os.pipe(), os.pipe()
     try:
         popen = subprocess.Popen(
-            process.argv,
+            ending_with_us(process.argv),
             env={**process.env, READY_FD: str(ready_end)},
             stdin=subprocess.DEVNULL,
             stdout=output_end,
             stderr=output_end,
             pass_fds=(ready_end,),
             start_new_session=True,
-            preexec_fn=partial(end_with, os.getpid()),
         )
     except OSError:
         os.close(output)
@@ -332,15 +328,6 @@ def _born(process: Process) -> _Life:
     os.set_blocking(output, False)
     os.set_blocking(ready, False)
     return _Life(popen, output, ready, _pidfd(popen.pid))
-
-
-def end_with(parent: int) -> None:
-    """Runs in the new child: has the kernel send SIGTERM when the supervisor is gone, even after a kill -9."""
-    if _LIBC is not None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the inherited handler would swallow it until exec
-        _LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM))
-        if os.getppid() != parent:  # gone before we asked
-            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _pidfd(pid: int) -> int | None:

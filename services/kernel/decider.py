@@ -14,6 +14,8 @@ from services.kernel.log.port import Recorded
 class Decider(Follower):
     """In a live cell it works when events come or a moment falls due; in history mode when it has the turn."""
 
+    reads: frozenset[str]
+
     def __init__(self, name: str, log: EventLog, clock: CellClock, reads: frozenset[str], batch: int = 200) -> None:
         super().__init__(name, log, reads, batch)
         self._clock = clock

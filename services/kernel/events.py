@@ -10,10 +10,12 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 import kept
 from eventsourcing.persistence import Mapper, StoredEvent
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from kept.common.v1.record_pb2 import Record
 
 from services.kernel.clock import micros_of, timestamp_of
+from services.kernel.errors import Unavailable
 from services.kernel.log.port import Entry, Recorded
 
 EVENT_IDS = uuid5(NAMESPACE_URL, "kept:event")
@@ -72,8 +74,13 @@ def event_classes() -> dict[str, type[Message]]:
 
 
 def parse_event(type_name: str, data: bytes) -> Message:
-    """Raises KeyError for a type that only a newer Kept knows."""
-    return event_classes()[type_name].FromString(data)
+    """Raises newer-kept-needed for a type that only a newer Kept knows: whoever does not know what happened decides nothing
+    about it. During an update the same may be asked again, until a newer process answers."""
+    kind = event_classes().get(type_name)
+    if kind is None:
+        message = "a newer Kept has recorded what this one does not know; try again once all are updated"
+        raise Unavailable("newer-kept-needed", message, retry_after_s=1.0, type=type_name)
+    return kind.FromString(data)
 
 
 def full_name(message: type[Message] | Message) -> str:
@@ -96,9 +103,20 @@ def log_event(recorded: Recorded) -> LogEvent:
 
 
 def opened_event(recorded: Recorded, record: Record) -> LogEvent:
-    """The event of a Record that is parsed already. Raises KeyError for a type that only a newer Kept knows."""
-    body = parse_event(record.type, record.data)
+    """The event of a Record that is parsed already. One that only a newer Kept knows opens as Empty: its Record still says
+    when it was true, and whom it concerns."""
+    body = event_classes().get(record.type, Empty).FromString(record.data)
     return LogEvent(recorded.position, recorded.recorded_at, micros_of(record.occurred_at), record, body)
+
+
+@dataclass(frozen=True, slots=True)
+class EveryType:
+    """For `reads`: all event types, also those that only a newer Kept knows, but those whose names begin so."""
+
+    but: str
+
+    def __contains__(self, type_name: object) -> bool:
+        return isinstance(type_name, str) and not type_name.startswith(self.but)
 
 
 class ProtobufMapper(Mapper[UUID]):

@@ -6,7 +6,7 @@ goes on. An operator's recorded ParkedKeyReleased lets the key go on.
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
 from kept.cell.v1.events_pb2 import ParkedKeyReleased
@@ -54,7 +54,7 @@ class Batch:
 class Follower(ABC):
     """One named reader of the log. Exactly one holder works at a time; a stale one's commit fails (Fenced)."""
 
-    def __init__(self, name: str, log: EventLog, reads: frozenset[str], batch: int = BATCH) -> None:
+    def __init__(self, name: str, log: EventLog, reads: Container[str], batch: int = BATCH) -> None:
         self.name = name
         self.log = log
         self.source: Source = log

@@ -1,7 +1,7 @@
 """Read models: tables, and which events change which rows. Rebuilt rows equal live ones; sealed columns stay sealed."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,8 +15,8 @@ from services.kernel.follower import Batch, Follower
 from services.kernel.house import House
 from services.kernel.log.bell import Bell
 from services.kernel.log.event_log import EventLog
-from services.kernel.log.positions import Positions
-from services.kernel.log.schema import follower_tables, migrate, require
+from services.kernel.log.positions import Fenced, Positions
+from services.kernel.log.schema import follower_tables, migrate, require, version_of
 from services.kernel.tables import Table
 
 WAIT_WITHIN = timedelta(seconds=5)
@@ -30,14 +30,14 @@ class ViewSet:
     name: str
     version: int
     tables: tuple[Table, ...]
-    reads: frozenset[str]
+    reads: Container[str]
     apply: Callable[[Session, LogEvent], None]
 
     def migrate(self, database: Database) -> None:
-        migrate(database, self._title, [self._statements(database.dialect)] * self.version)
+        migrate(database, self.title, [self._statements(database.dialect)] * self.version)
 
     def require(self, database: Database) -> None:
-        require(database, self._title, self.version)
+        require(database, self.title, self.version)
 
     @property
     def follower(self) -> str:
@@ -45,7 +45,7 @@ class ViewSet:
         return f"{self.name}-views"
 
     @property
-    def _title(self) -> str:
+    def title(self) -> str:
         return f"the {self.name} views"
 
     def _statements(self, dialect: Dialect) -> list[str]:
@@ -82,10 +82,17 @@ class ViewFollower(Follower):
 
     def _commit(self, batch: Batch) -> int:
         with self._database.write() as session:
+            self._require_same_version(session)
             Positions(session).move(self.name, batch.start, batch.end)
             self._handle_all(session, batch)
         self._bell.ring()
         return batch.end
+
+    def _require_same_version(self, session: Session) -> None:
+        """During an update another version may have begun these views anew, for other rows than this one's."""
+        found = version_of(session, self._views.title)
+        if found != self._views.version:
+            raise Fenced("views-of-another-version", follower=self.name, found=found, known=self._views.version)
 
 
 @dataclass

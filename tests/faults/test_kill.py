@@ -7,16 +7,19 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
+from tests.faults.conftest import Figures
+from tests.faults.forms import takes_long, times
+from tests.faults.processes import LOOK_AGAIN_S, cell_processes, children, ends
 from tests.kept import ROOT, digest, import_command, kept, made_sample
 
-# A full round takes a while: KEPT_KILLS=20 runs it.
-KILLS = int(os.environ.get("KEPT_KILLS") or 4)
+KILLS = times(4, 20)
 VICTIMS = ("api", "worker", "importer", "supervisor")
+SEED = 7
 ROUNDS_MOST = 5 * KILLS + 5
-LOOK_AGAIN_S = 0.05
 
 
-def test_killed_at_random_moments_an_import_ends_with_the_same_streams(tmp_path: Path) -> None:
+@takes_long
+def test_killed_at_random_moments_an_import_ends_with_the_same_streams(tmp_path: Path, figures: Figures) -> None:
     sample = made_sample(tmp_path)
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     started = monotonic()
@@ -28,6 +31,7 @@ def test_killed_at_random_moments_an_import_ends_with_the_same_streams(tmp_path:
     assert digest(killed) == digest(undisturbed)
     replayed = kept("replay", "--verify", "--data", killed, "--quiet")
     assert replayed.returncode == 0, replayed.stdout
+    figures(kills=KILLS, seed=SEED)
 
 
 def _import_with_kills(sample: Path, data: Path, share_s: float) -> None:
@@ -35,14 +39,14 @@ def _import_with_kills(sample: Path, data: Path, share_s: float) -> None:
 
     `share_s` is the longest that it runs between two kills, in seconds.
     """
-    random = Random(7)  # noqa: S311 - moments, not secrets
+    random = Random(SEED)  # noqa: S311 - moments, not secrets
     kills = 0
     for _ in range(ROUNDS_MOST):
         importer = subprocess.Popen(
             import_command(sample, data), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         pause_s = random.uniform(0, share_s)
-        while kills < KILLS and not _ended(importer, within_s=pause_s):
+        while kills < KILLS and not ends(importer.pid, pause_s):
             victim = _processes(importer.pid).get(VICTIMS[kills % len(VICTIMS)])
             pause_s = LOOK_AGAIN_S
             if victim is not None:
@@ -55,39 +59,9 @@ def _import_with_kills(sample: Path, data: Path, share_s: float) -> None:
     raise AssertionError("the import never came to its end")
 
 
-def _ended(process: "subprocess.Popen[bytes]", within_s: float) -> bool:
-    try:
-        process.wait(within_s)
-    except subprocess.TimeoutExpired:
-        return False
-    return True
-
-
 def _processes(importer: int) -> dict[str, int]:
     """The importer and those that it started, by what they are."""
     found = {"importer": importer}
-    for supervisor in _children(importer):
-        found["supervisor"] = supervisor
-        for child in _children(supervisor):
-            found["worker" if "services.cli.worker" in _command(child) else "api"] = child
+    for supervisor in children(importer):
+        found |= {"supervisor": supervisor, **cell_processes(supervisor)}
     return found
-
-
-def _children(parent: int) -> list[int]:
-    children = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                after_name = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue  # it ended meanwhile
-            if int(after_name[1]) == parent:
-                children.append(int(folder.name))
-    return children
-
-
-def _command(pid: int) -> str:
-    try:
-        return (Path("/proc") / str(pid) / "cmdline").read_text().replace("\0", " ")
-    except OSError:
-        return ""

@@ -182,6 +182,17 @@ def test_an_interrupted_import_stops_its_cell_and_the_same_command_resumes_it(tm
     assert digest(data)
 
 
+def test_a_killed_import_takes_its_cell_along(tmp_path: Path, started: Started) -> None:
+    data = tmp_path / "cell"
+    imports = started(*import_command(made_sample(tmp_path, incidents=12), data))
+    wait_until(lambda: minutes(data) > 10, imports, STARTS_WITHIN_S)
+    processes = processes_of(data)
+    imports.kill()
+
+    assert len(processes) == 5  # the supervisor too: the importer itself got the folder as an argument
+    assert end(processes, STOPS_WITHIN_S)
+
+
 def minutes(data: Path) -> int:
     """How many lines the journal of the import has."""
     return sum(journal.read_bytes().count(b"\n") for journal in (data / "imports").glob("*.jsonl"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.kernel.database import Database, Dialect
+from services.kernel.database import Database, Dialect, Session
 from services.kernel.errors import Misconfigured
 
 # What concerns no customer, by company and type: so little that whoever replays one customer's history finds it at once.
@@ -69,6 +69,12 @@ def require(database: Database, name: str, version: int) -> None:
     if found is None or found < version:
         raise Misconfigured(f"{name} has schema version {found or 0}, this Kept needs {version}; run `kept migrate`")
     _refuse_newer(name, found, version)
+
+
+def version_of(session: Session, name: str) -> int | None:
+    """The version of tables that are there."""
+    row = session.execute("SELECT version FROM schema_version WHERE name = ?", (name,)).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _version(database: Database, name: str) -> int | None:

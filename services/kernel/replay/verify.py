@@ -79,9 +79,9 @@ def _replay(
     recorded, record = chain.check(row)
     if record is None or record.type not in event_classes():
         chain.findings.add("event-unknown", recorded.position, str(recorded.type))
-        return
-    sandbox.compare_decision(sessions, recorded, record)
-    if record.type in sandbox.reads:
+    else:
+        sandbox.compare_decision(sessions, recorded, record)
+    if record is not None and sandbox.reads(record.type):
         sandbox.read(sessions, opened_event(recorded, record))
 
 
@@ -119,6 +119,7 @@ class _Sandbox:
         findings: Findings,
     ) -> None:
         self._findings = findings
+        self._reads: dict[str, bool] = {}
         self._views = []
         for views, live in live_views:
             database = ScratchSQLite(folder / f"{views.name}.db")
@@ -135,9 +136,13 @@ class _Sandbox:
             parked = self._parked(log, policy.name)
             replayed = ReplayedPolicy(policy, Positions(log).get(policy.name), parked, findings)
             self._policies.append((replayed, database))
-        self.reads = frozenset().union(
-            *(view.views.reads for view in self._views), *(policy.policy.reads for policy, _ in self._policies)
-        )
+
+    def reads(self, type_name: str) -> bool:
+        """Whether anybody reads such events."""
+        if type_name not in self._reads:
+            readers = [view.views.reads for view in self._views] + [policy.policy.reads for policy, _ in self._policies]
+            self._reads[type_name] = any(type_name in reads for reads in readers)
+        return self._reads[type_name]
 
     def _parked(self, live: Session, follower: str) -> set[int]:
         """Left out here as there; but what is left out is not as it should be, so it is told."""

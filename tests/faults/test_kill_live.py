@@ -1,0 +1,57 @@
+"""`kill -9` of any process of a cell that people work with: whoever got a receipt finds it kept, once."""
+
+import os
+import signal
+from pathlib import Path
+from random import Random
+
+from tests.faults.conftest import Figures
+from tests.faults.forms import takes_long, times
+from tests.faults.live import LiveCell, People, assert_each_is_there_once, live_cell, wait_until_all_is_read
+from tests.faults.processes import cell_processes, ends, looked_for
+
+VICTIMS = ("api", "worker", "sender", "streams", "supervisor")
+ROUNDS = times(1, 12)
+AT_ONCE = 4
+SEED = 11
+COMES_WITHIN_S = 30.0
+STOPS_WITHIN_S = 10.0
+# Of acknowledged commands, and after them of seconds, between one kill and the next.
+MOST_BETWEEN, MOMENT_S = times(20, 60), 0.03
+
+
+@takes_long
+def test_what_was_acknowledged_is_there_once_whatever_is_killed(memory: Path, figures: Figures) -> None:
+    random = Random(SEED)  # noqa: S311 - moments, not secrets
+    data, kills = memory / "cell", 0
+    with live_cell(data) as cell:
+        with People(cell, AT_ONCE) as people:
+            for _ in range(ROUNDS):
+                for victim in random.sample(VICTIMS, len(VICTIMS)):
+                    people.wait_for(random.randrange(1, MOST_BETWEEN))
+                    pid = found(cell, victim)
+                    ends(pid, random.uniform(0, MOMENT_S))
+                    kill(cell, pid)
+                    kills += 1
+            people.wait_for(AT_ONCE)
+        wait_until_all_is_read(cell)
+
+    events = assert_each_is_there_once(cell)
+    figures(kills=kills, acknowledged=len(cell.acknowledged), events=events, lost=0, doubled=0, seed=SEED)
+
+
+def found(cell: LiveCell, victim: str) -> int:
+    """One that is being started again is waited for."""
+    if victim == "supervisor":
+        return cell.supervisor.pid
+    return looked_for(lambda: cell_processes(cell.supervisor.pid).get(victim), cell.supervisor.pid, COMES_WITHIN_S)
+
+
+def kill(cell: LiveCell, pid: int) -> None:
+    """A cell without its supervisor ends; somebody starts it again."""
+    processes = cell_processes(cell.supervisor.pid).values()
+    os.kill(pid, signal.SIGKILL)
+    if pid == cell.supervisor.pid:
+        cell.supervisor.wait()
+        assert all(ends(process, STOPS_WITHIN_S) for process in processes)
+        cell.start()
