@@ -16,8 +16,9 @@ class Shown:
     """Tells on stderr which stage is under way, and how much of it is done."""
 
     def __init__(
-        self, *, quiet: bool = False, out: TextIO = sys.stderr, monotonic: Callable[[], float] = time.monotonic
+        self, *, quiet: bool = False, out: TextIO | None = None, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
+        out = out or sys.stderr
         self._out = None if quiet else out
         self._terminal = out.isatty()
         self._monotonic = monotonic
