@@ -5,7 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -135,5 +135,3 @@ def _copy_from_postgres(house: House, folder: Path, shown: Shown) -> None:
     copy.close()
     for name in (LOG, KEYS):
         settle(folder / name)
-    with suppress(FileNotFoundError):
-        (folder / "run").rmdir()

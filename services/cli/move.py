@@ -166,8 +166,8 @@ class Mover:
             yield running is not None
 
     def _change_over(self, staging: Staging, move: str) -> None:
+        freeze(self._log, move, self._address)  # what fails here has changed nothing
         try:
-            freeze(self._log, move, self._address)
             freeze(self._keys, move, self._address)
             staging.copy_log(self._shown.stage("copying the rest of the log"))
             staging.copy_rest(self._shown.stage("copying all else", "rows"))

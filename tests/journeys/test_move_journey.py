@@ -19,6 +19,8 @@ from tests.scene import register_customer
 
 WRITERS = 3
 WAITS_S = 60
+# A cell that stops refuses what is new, and cuts off what it cannot finish in time.
+STOPPING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 METADATA = (("kept-principal", "user:ana"), ("kept-tenant", "main"))
 # A cell that has stopped is back within seconds: look for it often.
 OPTIONS = (("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 200))
@@ -50,7 +52,7 @@ class Writer(threading.Thread):
             try:
                 answer = stub.RegisterCustomer(request, metadata=METADATA, timeout=WAITS_S, wait_for_ready=True)
             except grpc.RpcError as error:
-                if not isinstance(error, grpc.Call) or error.code() != grpc.StatusCode.UNAVAILABLE:
+                if not isinstance(error, grpc.Call) or error.code() not in STOPPING:
                     raise
             else:
                 return answer.receipt

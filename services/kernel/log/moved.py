@@ -7,7 +7,7 @@ Callers are told UNAVAILABLE (cell-moves) and come again.
 from dataclasses import dataclass
 
 from services.kernel.database import Database, Session, SQLite
-from services.kernel.log.schema import MOVED
+from services.kernel.log.schema import MOVED, refuse_moved
 
 CHANGES = ("INSERT", "UPDATE", "DELETE")
 
@@ -31,9 +31,14 @@ def mark_of(database: Database) -> Mark | None:
 
 
 def freeze(database: SQLite, move: str, address: str) -> None:
-    """In one commit, under the write lock that every append takes. A file that is frozen already stays so."""
+    """In one commit, under the write lock that every append takes. A file that this move has frozen stays so.
+
+    Raises Misconfigured where another move has.
+    """
     with database.write() as session:
         if database.has_table(session, "moved"):
+            if session.execute("SELECT move, address, finished FROM moved").fetchone() != (move, address, 0):
+                refuse_moved(database, session)
             return
         for table in tables_of(session):
             for change in CHANGES:

@@ -58,6 +58,9 @@ def copy_tables(source: Side, target: Side, *, leave_out: Iterable[str] = (), to
     unknown = [name for name in names if name not in ours or theirs[name].types.keys() != ours[name].types.keys()]
     if unknown:
         raise Misconfigured(f"this Kept does not know the table {unknown[0]} as it is there; use the Kept that made it")
+    keyless = [name for name in names if not theirs[name].key]
+    if keyless:
+        raise Misconfigured(f"the table {keyless[0]} has no primary key, so it cannot be copied in order")
     total = sum(count(source.session, name) for name in names)
     done = 0
     for name in names:
@@ -183,7 +186,7 @@ def _sqlite(session: Session) -> Iterator[Shape]:
 def _postgres(session: Session) -> Iterator[Shape]:
     columns = """SELECT t.relname, a.attname, ty.typname, coalesce(array_position(i.indkey::int2[], a.attnum), -1)
         FROM pg_class t JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
-        JOIN pg_type ty ON ty.oid = a.atttypid JOIN pg_index i ON i.indrelid = t.oid AND i.indisprimary
+        JOIN pg_type ty ON ty.oid = a.atttypid LEFT JOIN pg_index i ON i.indrelid = t.oid AND i.indisprimary
         WHERE t.relkind = 'r' AND t.relnamespace = current_schema()::regnamespace ORDER BY t.relname, a.attnum"""
     found: dict[str, list[tuple[str, str, int]]] = {}
     for table, *column in session.execute(columns).fetchall():
