@@ -81,6 +81,11 @@ def sqlite_cell() -> Iterator[Cell]:
     yield from _cell("", _new_name())
 
 
+def new_cell() -> Iterator[Cell]:
+    """For fixtures of a wider scope: a SQLite cell, and its folder's end."""
+    return _cell("", _new_name())
+
+
 @pytest.fixture
 def postgres_cell(postgres: str) -> Iterator[Cell]:
     yield from _cell(postgres, _new_name())

@@ -321,6 +321,21 @@ export const SENTENCES = {
     'An operator let {follower} go on[: {reason}]',
     '运维人员让 {follower} 继续[：{reason}]',
   ],
+  'kept.cell.v1.EpochStarted': [
+    'cell',
+    'The cell was restored from a back-up of position {restored_to}; epoch {epoch} begins[: {reason}]',
+    '系统已从位置 {restored_to} 的备份恢复，第 {epoch} 纪元开始[：{reason}]',
+  ],
+  'kept.cell.v1.PositionLost': [
+    'cell',
+    'What was recorded here was lost before epoch {epoch}',
+    '此处的记录在第 {epoch} 纪元之前已丢失',
+  ],
+  'kept.cell.v1.KeysDestroyed': [
+    'cell',
+    'A person’s data was erased for good',
+    '某人的个人数据已被永久抹除',
+  ],
 };
 
 const OUTCOMES = { kept: ['kept', '已兑现'], broken: ['broken', '未兑现'], released: ['released', '已解除'] };

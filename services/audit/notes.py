@@ -17,6 +17,7 @@ from services.kernel.merkle import HASH_SIZE
 ED25519 = b"\x01"
 ID_BYTES, SIGNATURE_BYTES = 4, 64
 _SIZE = re.compile("0|[1-9][0-9]{0,18}")
+_ORIGIN = re.compile("kept/(?P<cell>[^/]+)(/epoch-(?P<epoch>[2-9]|[1-9][0-9]{1,8}))?")
 _CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f]")
 
 
@@ -38,6 +39,22 @@ class Verifier:
     def __str__(self) -> str:
         """NAME+HASH+KEY."""
         return f"{self.name}+{self.id.hex()}+{_base64(ED25519 + self.key)}"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whose log: a cell's, and which of its epochs. A cell that was restored from a back-up has another log than before."""
+
+    cell: str
+    epoch: int
+
+    def __str__(self) -> str:
+        return f"kept/{self.cell}" + (f"/epoch-{self.epoch}" if self.epoch > 1 else "")
+
+    @property
+    def signer(self) -> str:
+        """The cell's own name, whatever its epoch."""
+        return f"kept/{self.cell}"
 
 
 @dataclass(frozen=True)
@@ -76,6 +93,18 @@ def sign(text: str, name: str, secret: bytes) -> str:
         raise BadNote("a note's text ends with a line break and has no other control characters")
     signature = Ed25519PrivateKey.from_private_bytes(secret).sign(text.encode())
     return f"{text}\n— {name} {_base64(verifier_of(name, secret).id + signature)}\n"
+
+
+def cosign(note: str, name: str, secret: bytes) -> str:
+    """The note with one more signature, under another name. Raises BadNote."""
+    text = note.rpartition("\n\n")[0] + "\n"
+    return note + sign(text, name, secret).rpartition("\n\n")[2]
+
+
+def read_origin(text: str) -> Origin | None:
+    """None for a log that is no cell's."""
+    found = _ORIGIN.fullmatch(text)
+    return None if found is None else Origin(found["cell"], int(found["epoch"] or 1))
 
 
 def open_note(note: str, verifier: Verifier) -> str:

@@ -8,11 +8,12 @@ from kept.audit.v1 import service_pb2 as m
 from kept.audit.v1.service_pb2_grpc import AuditServiceServicer
 
 from services.audit.feed import Feed
-from services.audit.notes import Checkpoint, sign, verifier_of
+from services.audit.notes import Checkpoint, Origin, cosign, sign, verifier_of
 from services.audit.reading import events_after
 from services.audit.selection import check_position, selection_of
 from services.kernel.errors import Forbidden, Invalid, NotFound
 from services.kernel.house import House
+from services.kernel.log.epoch import epoch_of
 from services.kernel.log.tree import Tree
 from services.kernel.merkle import consistency_path, inclusion_path
 from services.kernel.rpc.interceptors import current_caller
@@ -26,7 +27,7 @@ class AuditServicer(AuditServiceServicer):
         self._log = house.log
         self._feed = feed
         self._tree = Tree(house.log)
-        self._origin = f"kept/{house.settings.cell}"
+        self._origin = Origin(house.settings.cell, epoch_of(house.log.database))
 
     async def StreamEvents(self, request: m.StreamEventsRequest, context: Any) -> AsyncIterator[m.StreamEventsResponse]:
         _refuse_partners()
@@ -52,8 +53,11 @@ class AuditServicer(AuditServiceServicer):
     def _checkpoint(self) -> m.GetCheckpointResponse:
         head = self._log.head()
         secret = self._house.keys.cell_key(SIGNING_KEY)
-        note = sign(str(Checkpoint(self._origin, head.position, head.root)), self._origin, secret)
-        verifier = str(verifier_of(self._origin, secret))
+        origin, signer = str(self._origin), self._origin.signer
+        note = sign(str(Checkpoint(origin, head.position, head.root)), origin, secret)
+        if origin != signer:  # whoever has kept the cell's key from before can read it
+            note = cosign(note, signer, secret)
+        verifier = str(verifier_of(signer, secret))
         return m.GetCheckpointResponse(note=note, size=head.position, root=head.root, verifier_key=verifier)
 
     def _inclusion(self, request: m.GetInclusionProofRequest) -> m.GetInclusionProofResponse:

@@ -137,6 +137,7 @@ def _as_json(outcome: Outcome, seconds: float) -> str:
         "verifier_key": outcome.verifier_key,
         "earlier_size": outcome.earlier,
         "position": outcome.position,
+        "epochs": [MessageToDict(epoch, preserving_proto_field_name=True) for epoch in outcome.epochs],
         "seconds": round(seconds, 3),
         "differences": [
             {**asdict(first), "count": outcome.findings.counts[kind]} for kind, first in outcome.findings.first.items()
@@ -150,11 +151,18 @@ def _as_text(outcome: Outcome, *, own_key: bool) -> list[str]:
     lines.append(f"signed by {outcome.verifier_key}")
     if not own_key:
         lines.append("that this is the cell's key is its own word; give the key that you kept with --key")
+    for epoch in outcome.epochs:
+        lines.append(
+            f"epoch {epoch.epoch} was restored from a back-up of position {epoch.restored_to:,};"
+            f" what was published after it, up to {epoch.published_to:,}, is lost: {epoch.reason}"
+        )
     for kind, first in outcome.findings.first.items():
         where = f" at position {first.position}" if first.position is not None else ""
         lines.append(f"DIFFERS: {kind}{where}: {first.detail}")
     if outcome.findings.first.keys() == {"signature-invalid"}:
         return [*lines, "this says nothing of the log: check that the key and the note are this cell's"]
+    if outcome.findings.first.keys() == {"events-lost"}:
+        return [*lines, "a restore has lost events that were signed; all else is what was signed"]
     if outcome.findings:
         return [*lines, "the log is not what was signed"]
     if outcome.earlier is not None:

@@ -7,13 +7,18 @@ from itertools import takewhile
 from typing import Any
 
 from kept.audit.v1 import service_pb2 as m
+from kept.cell.v1.events_pb2 import EpochStarted, PositionLost
+from kept.common.v1.record_pb2 import Record
 
-from services.audit.notes import BadNote, Checkpoint, Verifier, open_note, read_checkpoint, read_verifier
+from services.audit.notes import BadNote, Checkpoint, Verifier, open_note, read_checkpoint, read_origin, read_verifier
 from services.cli.client import Client
 from services.kernel.clock import micros_of
 from services.kernel.merkle import Edge, consistent, included, leaf_hash, split
 from services.kernel.replay.findings import Findings
 
+EPOCH_STARTED = EpochStarted.DESCRIPTOR.full_name.encode()
+POSITION_LOST = PositionLost.DESCRIPTOR.full_name.encode()
+NO_END = 2**63
 Events = Generator[m.StreamEventsResponse, None, None]
 
 
@@ -27,6 +32,8 @@ class Outcome:
     events: int = 0
     earlier: int | None = None
     position: int | None = None
+    # What was restored from back-ups, in the cell's own words, oldest first.
+    epochs: list[EpochStarted] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
 
 
@@ -63,6 +70,7 @@ class _Check:
     def __init__(self, client: Client, head: Checkpoint, outcome: Outcome) -> None:
         self._client, self._head, self._outcome, self._findings = client, head, outcome, outcome.findings
         self._leaves: list[bytes] = []
+        self._lost: set[int] = set()  # positions whose event was lost
 
     def run(self, before: Checkpoint | None, position: int | None) -> None:
         if not self._read():
@@ -88,11 +96,20 @@ class _Check:
                 self._findings.add("recorded-at-decreases", event.position, f"{now} after {recorded_at}")
             recorded_at = now
             self._leaves.append(leaf_hash(event.position, now, event.record))
+            self._note_epoch(event.record)
         if len(self._leaves) != self._head.size:
             detail = f"{len(self._leaves)} events came, the head is {self._head.size}"
             self._findings.add("position-gap", len(self._leaves) + 1, detail)
             return False
         return True
+
+    def _note_epoch(self, stored: bytes) -> None:
+        if EPOCH_STARTED in stored:  # most events cannot be it, and are not opened
+            record = Record.FromString(stored)
+            if record.type == EPOCH_STARTED.decode():
+                self._outcome.epochs.append(EpochStarted.FromString(record.data))
+        elif POSITION_LOST in stored and Record.FromString(stored).type == POSITION_LOST.decode():
+            self._lost.add(len(self._leaves))
 
     def _events(self) -> Events:
         """Up to the head that was signed; what comes meanwhile is for another time."""
@@ -125,8 +142,10 @@ class _Check:
     def _compare_with(self, before: Checkpoint) -> None:
         head = self._head
         self._outcome.earlier = before.size
-        if before.origin != head.origin:
+        if not self._same_cell(before.origin):
             self._findings.add("origin-differs", None, f"the earlier checkpoint is of {before.origin}")
+        elif before.size > self._common_with(before.origin):
+            self._name_what_was_lost(before)
         elif before.size > head.size:
             lost = f"the earlier checkpoint has {before.size} events, the log has {head.size}"
             self._findings.add("log-truncated", head.size + 1, lost)
@@ -138,6 +157,33 @@ class _Check:
             proof = self._client.call("audit", "GetConsistencyProof", request)
             if not consistent(before.size, before.root, head.size, head.root, proof.path):
                 self._findings.add("consistency-unproven", None, "the cell cannot prove that its log only grew")
+
+    def _same_cell(self, origin: str) -> bool:
+        """Whether it is this log, or one of the same cell that this one continues."""
+        ours, theirs = read_origin(self._head.origin), read_origin(origin)
+        if ours is None or theirs is None:
+            return origin == self._head.origin
+        return ours.cell == theirs.cell and theirs.epoch <= ours.epoch
+
+    def _common_with(self, origin: str) -> int:
+        """Up to where that log and this one are the same, by what this one says of its epochs."""
+        theirs = read_origin(origin)
+        if theirs is None or origin == self._head.origin:
+            return NO_END
+        return min((one.restored_to for one in self._outcome.epochs if one.epoch > theirs.epoch), default=0)
+
+    def _name_what_was_lost(self, before: Checkpoint) -> None:
+        """The earlier checkpoint is of events that a restore did not bring back."""
+        first = self._common_with(before.origin) + 1
+        kept = next((at for at in range(first, before.size + 1) if at not in self._lost), None)
+        if kept is not None:
+            reused = (
+                f"the earlier checkpoint of {before.origin} has an event there; this log has given it to another one"
+            )
+            self._findings.add("position-reused", kept, reused)
+        else:
+            lost = f"events {first:,} to {before.size:,} of {before.origin} were lost, and this log says so"
+            self._findings.add("events-lost", first, lost)
 
     def _find(self, position: int) -> None:
         proof = self._proof(position)

@@ -19,6 +19,9 @@ class _Lazy(click.Group):
     """Loads a command when it is used: `kept up` must start fast, and workers must never import grpc."""
 
     modules = {  # noqa: RUF012 - read only
+        "backup": ("services.cli.backup", "backup", "Copy a cell's log and keys, while it runs."),
+        "restore": ("services.cli.restore", "restore", "Make a cell from a back-up, as a new epoch."),
+        "move": ("services.cli.move", "move", "Move a running cell from SQLite to PostgreSQL."),
         "import": ("services.cli.imports.command", "import_group", "Bring the history of another system into a cell."),
         "replay": ("services.cli.replay_command", "replay", "Rebuild everything from the log, and compare."),
         "digest": ("services.cli.digest", "digest", "One digest of all streams, to compare two cells."),

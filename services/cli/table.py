@@ -9,10 +9,12 @@ from services.case.policies import ImpactPolicy
 from services.case.views import VIEWS as CASE_VIEWS
 from services.customer.views import VIEWS as CUSTOMER_VIEWS
 from services.kernel.cell import deploy
+from services.kernel.erasure import carry_out
 from services.kernel.errors import Misconfigured
 from services.kernel.house import House
 from services.kernel.lockstep import Lockstep
 from services.kernel.policy import Policy, PolicyFollower
+from services.kernel.privacy import migrate_keys
 from services.kernel.views import ViewFollower, ViewSet
 from services.notification import sender
 from services.notification.policies import NoticePolicy
@@ -67,18 +69,35 @@ def workers(names: tuple[str, ...]) -> list[type[Any]]:
 
 
 def migrate(house: House) -> None:
-    """Makes or updates everything that a cell keeps.
+    """Makes or updates everything that a cell keeps; any number may do so at once.
 
     Raises Misconfigured when something belongs to a newer Kept, or when the log is gone that the views were made from.
     """
     house.make_folders()
-    views = [house.views_database(service.name) for service in SERVICES]
-    if not house.database("log").exists() and any(view.exists() for view in views):
-        raise Misconfigured("the event log is missing while its views are there: restore it from a copy")
-    house.make()
-    for service in SERVICES:
-        service.views.migrate(house.views_database(service.name))
-        ViewFollower.of(service.views, house).register()
+    with house.migrating():
+        views = [house.views_database(service.name) for service in SERVICES]
+        if not house.database("log").exists() and any(view.exists() for view in views):
+            raise Misconfigured("the event log is missing while its views are there: restore it from a copy")
+        house.make()
+        carry_out(house.database("log"), house.database("keys"))
+        for service in SERVICES:
+            service.views.migrate(house.views_database(service.name))
+            ViewFollower.of(service.views, house).register()
+        _migrate_log(house)
+
+
+def make_tables(house: House, cell: str, *, views: bool) -> None:
+    """The tables of a cell that something else will fill. Needs no master key, and leaves none."""
+    migrate_keys(house.database("keys"))
+    house.log.migrate(cell)
+    if views:
+        for service in SERVICES:
+            service.views.migrate(house.views_database(service.name))
+    _migrate_log(house)
+
+
+def _migrate_log(house: House) -> None:
+    """What policies and the sender keep beside the log."""
     deciders = [PolicyFollower(policy(), house.log, house.clock) for service in SERVICES for policy in service.policies]
     for rank, decider in enumerate(deciders):
         decider.migrate(rank)

@@ -1,6 +1,7 @@
 """Settings from the environment, validated at start with one clear message."""
 
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -55,7 +56,7 @@ def read_settings(environment: Mapping[str, str], data: Path | None = None) -> S
     cell = environment.get("KEPT_CELL") or "local"
     if not re.fullmatch(rf"[a-z0-9][a-z0-9-]{{0,{LONGEST_CELL - 1}}}", cell):
         mistakes.append(f"KEPT_CELL={cell!r}: use 1 to {LONGEST_CELL} lower-case letters, digits and hyphens")
-    database = environment.get("KEPT_DATABASE") or ""
+    database = environment.get("KEPT_DATABASE") or moved_to(folder)
     if database and not database.startswith(("postgresql://", "postgres://")):
         mistakes.append("KEPT_DATABASE: leave it empty for SQLite, or give a postgresql:// address")
     mode = environment.get("KEPT_ENV") or "production"
@@ -68,3 +69,19 @@ def read_settings(environment: Mapping[str, str], data: Path | None = None) -> S
         raise Misconfigured("; ".join(mistakes))
     key = Path(environment.get("KEPT_MASTER_KEY_FILE") or folder / "master.key")
     return Settings(folder, cell, database, mode == "development", endpoint, key)
+
+
+MOVED = "moved.json"
+
+
+def moved_to(folder: Path) -> str:
+    """The address, without password, to which `kept move` has moved the folder's cell; empty where it has not.
+
+    Raises Misconfigured.
+    """
+    try:
+        return str(json.loads((folder / MOVED).read_text(encoding="utf-8"))["database"])
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Misconfigured(f"{folder / MOVED}: cannot be read; set KEPT_DATABASE to where the cell lives") from error

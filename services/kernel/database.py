@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -144,6 +144,14 @@ class Database(ABC):
     def create(self) -> None:  # noqa: B027 - a SQLite file is made by its first connection
         """Makes the place for the namespace's tables, where it needs one."""
 
+    def lock_schema(self, session: Session) -> None:  # noqa: B027 - SQLite has one writer at a time anyway
+        """Within a transaction, until its end: nobody else changes this namespace's tables."""
+
+    def insert_rows(self, session: Session, table: str, types: Mapping[str, str], rows: Sequence[Row]) -> None:
+        """Many rows of one table. `types` maps the columns, in the rows' order, to this database's own types."""
+        sql = f"INSERT INTO {table} ({', '.join(types)}) VALUES ({marks(len(types))})"  # noqa: S608 - our own names
+        session.executemany(sql, rows)
+
     @abstractmethod
     def has_table(self, session: Session, name: str) -> bool: ...
     @abstractmethod
@@ -247,6 +255,8 @@ class ScratchSQLite(SQLite):
 
 
 def _unavailable(error: sqlite3.Error, where: str) -> Exception:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:  # see log/moved.py
+        return Unavailable("cell-moves", "this cell is moving to another database; try again", retry_after_s=1.0)
     match _code(error):
         case sqlite3.SQLITE_FULL:
             return Unavailable("storage-full", f"{where}: the disk is full; free some space and try again")

@@ -1,6 +1,9 @@
 """What every process of a cell is built from: the log, the keys, the clock and the databases, from one set of settings."""
 
+import fcntl
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -46,6 +49,21 @@ class House:
                 pass  # a folder that is there and cannot be written is found out now, not by the first customer
         except OSError as error:
             raise Misconfigured(f"{settings.data}: cannot be made or written ({error.strerror})") from error
+
+    @contextmanager
+    def migrating(self) -> Iterator[None]:
+        """However many processes start at once, in here is one at a time. The folders are there."""
+        if self.settings.database:
+            from services.kernel.postgres import Postgres
+
+            log = self.database("log")
+            assert isinstance(log, Postgres)
+            with log.alone(f"kept:{self.settings.cell}:migrate"):
+                yield
+            return
+        with open(self.settings.run / "migrate.lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def require(self) -> None:
         """Raises Misconfigured unless everything is there and at this Kept's versions."""

@@ -1,7 +1,7 @@
 """PostgreSQL behind the same sessions: a schema for each namespace."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, cast
@@ -11,7 +11,7 @@ from psycopg import errors as pg
 from psycopg.adapt import Dumper
 from psycopg.sql import SQL, Identifier
 
-from services.kernel.database import PATIENCE_S, Clash, Cursor, Database, Dialect, Session
+from services.kernel.database import PATIENCE_S, Clash, Cursor, Database, Dialect, Row, Session
 from services.kernel.errors import Misconfigured, Unavailable
 from services.kernel.log.arrays import Array
 from services.kernel.postgres_connection import committing, connect
@@ -44,8 +44,33 @@ class Postgres(Database):
         return session.execute(sql, (self.schema, name)).fetchone() is not None
 
     def create(self) -> None:
+        # Two that do so at once would both find it missing.
+        with self.write() as session:
+            self.lock_schema(session)
+            session.execute(f'CREATE SCHEMA IF NOT EXISTS "{self.schema}"')
+
+    def lock_schema(self, session: Session) -> None:
+        session.execute("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", (self.schema,))
+
+    @contextmanager
+    def alone(self, what: str, *, wait: bool = True) -> Iterator[bool]:
+        """Whether nobody else, on any machine, is in a block with the same name; without waiting it may be False."""
         with self._connection() as connection, self._translated():
-            connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(self.schema)))
+            # Whoever is before us may make tables for longer than any change takes.
+            connection.execute("SET lock_timeout = 0")
+            function = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
+            row = connection.execute(f"SELECT {function}(hashtextextended(%s, 0))", (what,)).fetchone()
+            mine = bool(wait or row[0])
+            connection.execute(SQL("SET lock_timeout = {}").format(f"{PATIENCE_S}s"))
+            try:
+                yield mine
+            finally:
+                if mine and not connection.closed:
+                    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (what,))
+
+    def insert_rows(self, session: Session, table: str, types: Mapping[str, str], rows: Sequence[Row]) -> None:
+        assert isinstance(session, _Session)
+        session.copy(f"COPY {table} ({', '.join(types)}) FROM STDIN (FORMAT BINARY)", list(types.values()), rows)
 
     @contextmanager
     def write_once(self) -> Iterator[Session]:
@@ -129,6 +154,12 @@ class _Session:
     def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         with self._connection.cursor() as cursor:
             cursor.executemany(_percent(sql), rows)
+
+    def copy(self, sql: str, types: Sequence[str], rows: Sequence[Row]) -> None:
+        with self._connection.cursor() as cursor, cursor.copy(sql.encode()) as copy:
+            copy.set_types(types)
+            for row in rows:
+                copy.write_row(row)
 
 
 @lru_cache(maxsize=1024)

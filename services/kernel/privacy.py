@@ -7,6 +7,7 @@ import base64
 import hmac
 import os
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -55,20 +56,7 @@ class KeyStore:
         self._fingerprint_key = b""
 
     def migrate(self) -> None:
-        bytes_ = self._database.dialect.bytes
-        uuid = self._database.dialect.uuid
-        migrate(
-            self._database,
-            NAME,
-            [
-                [
-                    f"CREATE TABLE cell_key (name TEXT PRIMARY KEY, key {bytes_} NOT NULL)",
-                    # A destroyed key leaves its row behind, empty, so that no new one is ever made for that subject.
-                    f"CREATE TABLE data_key (subject {uuid} NOT NULL, purpose TEXT NOT NULL, key {bytes_},"
-                    " PRIMARY KEY (subject, purpose))",
-                ]
-            ],
-        )
+        migrate_keys(self._database)
         with self._database.write() as session:
             if session.execute("SELECT 1 FROM cell_key").fetchone() is None:
                 for name, key in (("probe", _PROBE), ("fingerprint", secrets.token_bytes(KEY_BYTES))):
@@ -76,7 +64,7 @@ class KeyStore:
         self.require()
 
     def require(self) -> None:
-        require(self._database, NAME, 1)
+        require_keys(self._database)
         with self._database.read() as session:
             keys: dict[str, bytes] = dict(session.execute("SELECT name, key FROM cell_key").fetchall())
         try:
@@ -126,11 +114,12 @@ class KeyStore:
         return found or None
 
     def destroy(self, subject: UUID) -> int:
-        """Destroys every data key of a subject. Returns how many there were."""
+        """Destroys every data key of a subject. Returns how many there were.
+
+        By itself it is undone by a restore: `erasure.erase` records it first.
+        """
         with self._database.write() as session:
-            return session.execute(
-                "UPDATE data_key SET key = NULL WHERE subject = ? AND key IS NOT NULL", (subject,)
-            ).rowcount
+            return destroy_keys(session, subject)
 
     def _find(self, session: Session, subject: UUID, purpose: str) -> bytes | None:
         """The key; b"" when destroyed; None when there never was one."""
@@ -148,6 +137,32 @@ class KeyStore:
     def _unwrapped(self, wrapped: bytes, label: bytes) -> bytes:
         wrapped = bytes(wrapped)
         return self._wrap.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], label)
+
+
+def migrate_keys(database: Database) -> None:
+    """Makes or updates the key store's tables; what is in them needs a master key."""
+    bytes_, uuid = database.dialect.bytes, database.dialect.uuid
+    tables = [
+        f"CREATE TABLE cell_key (name TEXT PRIMARY KEY, key {bytes_} NOT NULL)",
+        # A destroyed key leaves its row behind, empty, so that no new one is ever made for that subject.
+        f"CREATE TABLE data_key (subject {uuid} NOT NULL, purpose TEXT NOT NULL, key {bytes_},"
+        " PRIMARY KEY (subject, purpose))",
+    ]
+    migrate(database, NAME, [tables])
+
+
+def require_keys(database: Database) -> None:
+    """Raises Misconfigured unless the key store's tables are there, at a version that this code may use."""
+    require(database, NAME, 1)
+
+
+def destroy_keys(session: Session, subject: UUID, purposes: Iterable[str] = ()) -> int:
+    """Destroys every data key of a subject; of these purposes no new one is made. Returns how many there were."""
+    sql = "UPDATE data_key SET key = NULL WHERE subject = ? AND key IS NOT NULL"
+    destroyed = session.execute(sql, (subject,)).rowcount
+    for purpose in purposes:
+        session.execute("INSERT INTO data_key VALUES (?, ?, NULL) ON CONFLICT DO NOTHING", (subject, purpose))
+    return destroyed
 
 
 class Sealer:

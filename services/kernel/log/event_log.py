@@ -16,7 +16,7 @@ from services.kernel.log.bell import Bell
 from services.kernel.log.one_call import ONE_CALL, Columns
 from services.kernel.log.port import Answer, Head, Move, Recorded, Save, Selection
 from services.kernel.log.positions import Positions
-from services.kernel.log.schema import EPOCH, SHARED_INDEX, log_tables, migrate, require
+from services.kernel.log.schema import EPOCH, SHARED_INDEX, Additive, log_tables, migrate, require
 from services.kernel.merkle import Edge, leaf_hash
 from services.kernel.telemetry import appended
 
@@ -45,7 +45,12 @@ class EventLog:
     def migrate(self, cell: str) -> None:
         """Makes or updates the log's tables. Raises Misconfigured when they belong to a newer Kept."""
         dialect = self.database.dialect
-        steps = [log_tables(dialect), [SHARED_INDEX, *lockstep_tables(dialect)], [EPOCH], ONE_CALL * dialect.one_call]
+        steps = (
+            log_tables(dialect),
+            [SHARED_INDEX, *lockstep_tables(dialect)],
+            Additive([EPOCH]),
+            Additive(ONE_CALL if dialect.one_call else ()),
+        )
         migrate(self.database, NAME, steps)
         with self.database.write() as session:
             if session.execute("SELECT 1 FROM head").fetchone() is None:

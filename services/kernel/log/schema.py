@@ -40,17 +40,29 @@ def follower_tables(_dialect: Dialect) -> list[str]:
     ]
 
 
+class Additive(tuple[str, ...]):
+    """A step that code from before it neither sees nor breaks, so that old and new may run side by side."""
+
+
 def migrate(database: Database, name: str, steps: Sequence[Sequence[str]]) -> bool:
     """Brings one namespace to the newest version, in one transaction. Step i leads to version i + 1.
 
-    Returns whether anything was done. Raises Misconfigured when the database is newer than this code.
+    Any number may do so at once. Returns whether anything was done. Raises Misconfigured when the database is newer than
+    this code and may not be used by it, or when its cell has moved elsewhere.
     """
     database.create()
     with database.write() as session:
+        database.lock_schema(session)
+        refuse_moved(database, session)
         session.execute("CREATE TABLE IF NOT EXISTS schema_version (name TEXT PRIMARY KEY, version INTEGER NOT NULL)")
-        row = session.execute("SELECT version FROM schema_version WHERE name = ?", (name,)).fetchone()
-        version = row[0] if row else 0
-        _refuse_newer(name, version, len(steps))
+        session.execute(
+            """CREATE TABLE IF NOT EXISTS schema_readable (name TEXT PRIMARY KEY, version INTEGER NOT NULL,
+               oldest INTEGER NOT NULL)"""
+        )
+        version = _version(database, session, name) or 0
+        if version >= len(steps):
+            _refuse_newer(database, session, name, version, len(steps))
+            return False
         for step in steps[version:]:
             for statement in step:
                 session.execute(statement)
@@ -58,17 +70,52 @@ def migrate(database: Database, name: str, steps: Sequence[Sequence[str]]) -> bo
             "INSERT INTO schema_version VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET version = excluded.version",
             (name, len(steps)),
         )
-    return bool(version < len(steps))
+        session.execute(
+            """INSERT INTO schema_readable VALUES (?, ?, ?) ON CONFLICT (name)
+               DO UPDATE SET version = excluded.version, oldest = excluded.oldest""",
+            (name, len(steps), _oldest_reader(steps)),
+        )
+    return True
 
 
 def require(database: Database, name: str, version: int) -> None:
-    """Raises Misconfigured unless the namespace is there, and at this version."""
+    """Raises Misconfigured unless the namespace is there, at a version that this code may use, and not moved elsewhere."""
     if not database.exists():
         raise Misconfigured(f"{name} is missing: restore it from a copy, or run `kept migrate` for a new cell")
-    found = _version(database, name)
-    if found is None or found < version:
-        raise Misconfigured(f"{name} has schema version {found or 0}, this Kept needs {version}; run `kept migrate`")
-    _refuse_newer(name, found, version)
+    with database.read() as session:
+        refuse_moved(database, session)
+        found = _version(database, session, name)
+        if found is None or found < version:
+            needs = f"this Kept needs {version}; run `kept migrate`"
+            raise Misconfigured(f"{name} has schema version {found or 0}, {needs}")
+        _refuse_newer(database, session, name, found, version)
+
+
+# Made by `kept move` in what it leaves behind. `address` without password; `finished` is 1 once the cell lives there.
+MOVED = """CREATE TABLE moved (one INTEGER PRIMARY KEY, move TEXT NOT NULL, address TEXT NOT NULL,
+           finished INTEGER NOT NULL)"""
+
+
+def refuse_moved(database: Database, session: Session) -> None:
+    """Raises Misconfigured where the cell has moved to another database, or is about to."""
+    if not database.has_table(session, "moved"):
+        return
+    row = session.execute("SELECT address, finished FROM moved").fetchone()
+    assert row is not None
+    address, finished = row
+    if finished:
+        raise Misconfigured(
+            f"this cell has moved to {address}: set KEPT_DATABASE to it; the files here are only the past"
+        )
+    raise Misconfigured(
+        f"this cell is being moved to {address}: run `kept move` again to finish it, or with --abandon to stay here"
+    )
+
+
+def _version(database: Database, session: Session, name: str) -> int | None:
+    if not database.has_table(session, "schema_version"):
+        return None
+    return version_of(session, name)
 
 
 def version_of(session: Session, name: str) -> int | None:
@@ -77,14 +124,17 @@ def version_of(session: Session, name: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def _version(database: Database, name: str) -> int | None:
-    with database.read() as session:
-        if not database.has_table(session, "schema_version"):
-            return None
-        row = session.execute("SELECT version FROM schema_version WHERE name = ?", (name,)).fetchone()
-    return None if row is None else int(row[0])
+def _oldest_reader(steps: Sequence[Sequence[str]]) -> int:
+    """The version of the last step that code from before it cannot live with."""
+    return max(version for version, step in enumerate(steps, 1) if version == 1 or not isinstance(step, Additive))
 
 
-def _refuse_newer(name: str, found: int, known: int) -> None:
-    if found > known:
+def _refuse_newer(database: Database, session: Session, name: str, found: int, known: int) -> None:
+    if found <= known:
+        return
+    row = None
+    if database.has_table(session, "schema_readable"):
+        sql = "SELECT oldest FROM schema_readable WHERE name = ? AND version = ?"
+        row = session.execute(sql, (name, found)).fetchone()
+    if row is None or row[0] > known:
         raise Misconfigured(f"{name} has schema version {found}, newer than this Kept's {known}; use a newer Kept")

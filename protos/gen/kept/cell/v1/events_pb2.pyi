@@ -3,9 +3,11 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -110,3 +112,88 @@ class ParkedKeyReleased(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ParkedKeyReleased: _TypeAlias = ParkedKeyReleased  # noqa: Y015
+
+@_typing.final
+class EpochStarted(_message.Message):
+    """The cell was restored from a back-up. Up to `restored_to` its log is the one that was lost; from there on it is another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    RESTORED_TO_FIELD_NUMBER: _builtins.int
+    PUBLISHED_TO_FIELD_NUMBER: _builtins.int
+    BACKED_UP_AT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """Counts the logs that this cell has had, from 1; so 2 after the first restore."""
+    restored_to: _builtins.int
+    """The back-up's last position."""
+    published_to: _builtins.int
+    """The last position of the lost log that anybody may have seen: each after `restored_to` holds a PositionLost."""
+    reason: _builtins.str
+    @_builtins.property
+    def backed_up_at(self) -> _timestamp_pb2.Timestamp: ...
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+        restored_to: _builtins.int = ...,
+        published_to: _builtins.int = ...,
+        backed_up_at: _timestamp_pb2.Timestamp | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backed_up_at", b"backed_up_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backed_up_at", b"backed_up_at", "epoch", b"epoch", "published_to", b"published_to", "reason", b"reason", "restored_to", b"restored_to"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EpochStarted: _TypeAlias = EpochStarted  # noqa: Y015
+
+@_typing.final
+class PositionLost(_message.Message):
+    """The event that had this position is lost; no other event ever gets it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EPOCH_FIELD_NUMBER: _builtins.int
+    epoch: _builtins.int
+    """The epoch that was restored without it."""
+    def __init__(
+        self,
+        *,
+        epoch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PositionLost: _TypeAlias = PositionLost  # noqa: Y015
+
+@_typing.final
+class KeysDestroyed(_message.Message):
+    """The keys of one person's data are destroyed: what they sealed opens nowhere again, whatever copies come back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PURPOSES_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """As each sealed value names it."""
+    @_builtins.property
+    def purposes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        purposes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["purposes", b"purposes", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeysDestroyed: _TypeAlias = KeysDestroyed  # noqa: Y015

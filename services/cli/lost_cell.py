@@ -1,0 +1,109 @@
+"""What is still known of a cell that is lost: how far its log was read, which epochs it had, and who was erased.
+
+Each source is one that somebody has kept elsewhere: the old cell itself, other back-ups, an auditor's events.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.cli.backup_folder import KEYS, LOG, MANIFEST, ReadOnly
+from services.kernel import erasure
+from services.kernel.config import LONGEST_CELL
+from services.kernel.database import Database, SQLite
+from services.kernel.erasure import Erasures
+from services.kernel.errors import KeptError, Misconfigured
+from services.kernel.log.epoch import epoch_of
+
+POSTGRES = ("postgresql://", "postgres://")
+
+
+@dataclass
+class Lost:
+    """`position` is the last that the old log had, where it could be read; `erasures` whose keys are to stay destroyed."""
+
+    position: int | None = None
+    epoch: int = 0
+    erasures: Erasures = field(default_factory=dict)
+
+    def add(self, erasures: Erasures) -> None:
+        for subject, purposes in erasures.items():
+            erasure.add(self.erasures, subject, purposes)
+
+
+def read_old(old: str, cell: str, lost: Lost) -> None:
+    """A folder with what is left of a SQLite cell, or the address of a PostgreSQL one. Raises Misconfigured."""
+    log, keys = _databases(old, cell)
+    try:
+        with closing(log), closing(keys):
+            if not log.exists():
+                raise Misconfigured(f"{_shown(old)}: there is no log of cell {cell!r}")  # noqa: TRY301 - told as the others are
+            with log.read() as session:
+                row = session.execute("SELECT name, position FROM cell, head").fetchone()
+            if row is None or row[0] != cell:
+                raise Misconfigured(f"{_shown(old)}: is the log of {row and row[0]!r}, not of {cell!r}")  # noqa: TRY301
+            lost.position, lost.epoch = int(row[1]), epoch_of(log)
+            lost.add(erasure.recorded(log))
+            if keys.exists():
+                lost.add(erasure.told_by_keys(keys))
+    except Misconfigured:
+        raise
+    except Exception as error:
+        why = error if isinstance(error, KeptError) else type(error).__name__
+        raise Misconfigured(
+            f"{_shown(old)}: the old log cannot be read ({why}); leave --old out, and give --published"
+        ) from error
+
+
+def read_erasures(source: Path, lost: Lost) -> int:
+    """Another back-up, or a file of events as `kept audit stream --json` prints them. Returns how many persons it tells of.
+
+    Raises Misconfigured.
+    """
+    try:
+        found: Erasures = {}
+        if (source / MANIFEST).exists():
+            for erased in (_of_log(source / LOG), _of_keys(source / KEYS)):
+                for subject, purposes in erased.items():
+                    erasure.add(found, subject, purposes)
+        else:
+            found = erasure.told_by_events(_events(source))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = "a back-up's folder, or a file of events as `kept audit stream --json` prints them"
+        raise Misconfigured(f"{source}: is not {what}") from error
+    lost.add(found)
+    return len(found)
+
+
+def _of_log(path: Path) -> Erasures:
+    with closing(ReadOnly(path)) as log:
+        return erasure.recorded(log)
+
+
+def _of_keys(path: Path) -> Erasures:
+    with closing(ReadOnly(path)) as keys:
+        return erasure.told_by_keys(keys)
+
+
+def _events(path: Path) -> Iterator[tuple[str, bytes]]:
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.strip():
+                record = json.loads(line)["record"]
+                yield record["type"], base64.b64decode(record.get("data", ""), validate=True)
+
+
+def _databases(old: str, cell: str) -> tuple[Database, Database]:
+    if not old.startswith(POSTGRES):
+        return SQLite(Path(old) / LOG), SQLite(Path(old) / KEYS)
+    from services.kernel.postgres import Postgres
+
+    schema = cell[:LONGEST_CELL].replace("-", "_")
+    return Postgres(old, f"{schema}_log"), Postgres(old, f"{schema}_keys")
+
+
+def _shown(old: str) -> str:
+    return "--old" if old.startswith(POSTGRES) else old
