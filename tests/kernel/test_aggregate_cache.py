@@ -1,6 +1,8 @@
 """Aggregates between two commands: handed over, bounded in bytes, the most recently used ones."""
 
 import random
+import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -104,6 +106,16 @@ def test_one_that_is_larger_than_all_may_be_is_not_kept() -> None:
     assert (len(cache), cache.bytes) == (0, 0)
 
 
+@pytest.fixture
+def hurried() -> Iterator[None]:
+    """Threads take turns as often as they can, so that they meet in the middle of things."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("hurried")
 def test_threads_get_each_aggregate_one_at_a_time_and_the_bytes_add_up() -> None:
     cache = AggregateCache(most_bytes=20 * EACH_BYTES)
     held: dict[int, int] = {}
