@@ -3,6 +3,8 @@
 python -m loadtests.echo ADDRESS THREADS
 """
 
+from __future__ import annotations  # the stubs make grpc's handler generic, its code does not
+
 import signal
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +20,7 @@ STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 def main(address: str, threads: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     server = grpc.server(ThreadPoolExecutor(threads))
-    echo = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
+    echo: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
     service, method = METHOD.removeprefix("/").split("/")
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: echo}),))
     server.add_insecure_port(address)
