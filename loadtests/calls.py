@@ -6,8 +6,10 @@
 import json
 import random
 import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -24,14 +26,12 @@ DEADLINE_S = 10.0
 
 def main(address: str, what: str, cases: list[str], threads: int) -> None:
     with grpc.insecure_channel(address) as channel:
-        if what == "echo":
-            call = channel.unary_unary(METHOD, AssignRequest.SerializeToString, AssignRequest.FromString)
-        else:
-            call = CaseServiceStub(channel).Assign
+        echo = channel.unary_unary(METHOD, AssignRequest.SerializeToString, AssignRequest.FromString)
+        call: Any = echo if what == "echo" else CaseServiceStub(channel).Assign
         work(lambda _: _caller(call, cases), threads)
 
 
-def _caller(call: grpc.UnaryUnaryMultiCallable, cases: list[str]) -> Job:
+def _caller(call: Callable[..., object], cases: list[str]) -> Job:
     chance, name, numbers = random.Random(), uuid4().hex, count()  # noqa: S311 - which case comes next is no secret
 
     def job() -> None:

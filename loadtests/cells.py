@@ -51,12 +51,12 @@ def postgres_database() -> Iterator[str]:
     """The address of a database of our own. Its commits are as durable as the server's own settings make them."""
     server = os.environ.get("KEPT_TEST_POSTGRES") or LOCAL
     name = f"kept_bench_{os.getpid()}_{uuid4().hex[:8]}"
+    # The connection is kept: on a server that has none left later, the database would stay behind.
     with psycopg.connect(server, autocommit=True) as admin:
         admin.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-    try:
-        yield urlsplit(server)._replace(path=f"/{name}").geturl()
-    finally:
-        with psycopg.connect(server, autocommit=True) as admin:
+        try:
+            yield urlsplit(server)._replace(path=f"/{name}").geturl()
+        finally:
             admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 

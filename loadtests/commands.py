@@ -2,9 +2,9 @@
 
     python -m loadtests.commands [--json] [--seconds 5] [--repetitions 3]
 
-Each process has 32 threads that command 2,000 cases; two processes share them. The database is one of our own on the server
-that KEPT_TEST_POSTGRES names, with the server's own fsync and synchronous_commit. Each side gets new tables once, and the
-cases' streams grow a little with each repetition, on both sides.
+32 threads, in the one process or half of them in each, command 2,000 cases, which two processes share. The database is one
+of our own on the server that KEPT_TEST_POSTGRES names, with the server's own fsync and synchronous_commit. Each side gets
+new tables once, and the cases' streams grow a little with each repetition, on both sides.
 """
 
 import json
@@ -34,11 +34,13 @@ def main() -> int:
         bench_cell(ours) as cell,
     ):
         (cell.folder / CASES).write_text(json.dumps(cell.cases))
-        kept = ["loadtests.case_commands", str(cell.folder), ours, str(THREADS)]
+        kept = ["loadtests.case_commands", str(cell.folder), ours]
         stock = ["loadtests.stock", "postgres", theirs, str(folder / CASES), str(THREADS)]
         sides = {
-            "kept, one process": lambda: jobs_per_s(kept, processes=1, seconds=arguments.seconds),
-            "kept, two processes": lambda: jobs_per_s(kept, processes=2, seconds=arguments.seconds),
+            "kept, one process": lambda: jobs_per_s([*kept, str(THREADS)], processes=1, seconds=arguments.seconds),
+            "kept, two processes": lambda: jobs_per_s(
+                [*kept, str(THREADS // 2)], processes=2, seconds=arguments.seconds
+            ),
             "stock, one process": lambda: _stock(stock, arguments.seconds),
         }
         result = measure(sides, RATIOS, unit="commands/s", repetitions=arguments.repetitions)

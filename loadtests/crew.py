@@ -79,7 +79,6 @@ def _together(crew: Sequence[_Worker], task: Callable[[_Worker], None]) -> None:
             task(worker)
         except BaseException as error:
             worker.error = error
-            raise
 
     threads = [threading.Thread(target=run, args=(worker,)) for worker in crew]
     for thread in threads:

@@ -1,4 +1,9 @@
-"""The least that a Python gRPC server can do: `python -m loadtests.echo ADDRESS THREADS` answers each call with its own bytes."""
+"""The least that a Python gRPC server can do: it answers each call with the call's own bytes.
+
+python -m loadtests.echo ADDRESS THREADS
+"""
+
+from __future__ import annotations  # the stubs make grpc's handler generic, its code does not
 
 import signal
 import sys
@@ -15,7 +20,7 @@ STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 def main(address: str, threads: int) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     server = grpc.server(ThreadPoolExecutor(threads))
-    echo = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+    echo: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(lambda request, _: request)
     service, method = METHOD.removeprefix("/").split("/")
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: echo}),))
     server.add_insecure_port(address)

@@ -1,6 +1,6 @@
 """Commands in a second over gRPC by one server process that is pinned to one core, beside a bare echo pinned to the same.
 
-    python -m loadtests.rpc [--json] [--seconds 5] [--repetitions 3]
+    python -m loadtests.rpc [--json] [--seconds 5] [--repetitions 3] [--threads 8]
 
 The server is the case service's API process as `kept up --separate` starts it, on PostgreSQL (a database of our own with the
 server's own fsync and synchronous_commit) and on SQLite files that sync every commit; the echo has as many threads. 32
@@ -36,15 +36,19 @@ RATIOS = (
 def main() -> int:
     parser = command(__doc__)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long each side runs")
+    parser.add_argument(
+        "--threads", type=int, default=THREADS, help="of each server; by default as many as an API process has"
+    )
     arguments = parser.parse_args()
     with postgres_database() as address, bench_cell(address) as on_postgres, bench_cell() as on_sqlite:
         for cell in (on_postgres, on_sqlite):
             (cell.folder / CASES).write_text(json.dumps(cell.cases))
         where = f"unix:{on_sqlite.folder / 'bench.sock'}"
-        api = ["services.cli.main", "api", "case", "--listen", where]
+        threads = str(arguments.threads)
+        api = ["loadtests.api", threads, where]
 
         def echo() -> float:
-            with _pinned(["loadtests.echo", where, str(THREADS)], {}) as server:
+            with _pinned(["loadtests.echo", where, threads], {}) as server:
                 return _called(where, "echo", on_sqlite.folder / CASES, server, arguments.seconds)
 
         def kept(environment: dict[str, str], cases: Path) -> float:

@@ -65,6 +65,14 @@ class Checkout(Generic[A]):
     cached: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is to be committed together; `cached` where it was decided on what may be older than its stream."""
+
+    aggregates: Sequence[Aggregate]
+    cached: bool = False
+
+
 class Application(LibraryApplication[UUID]):
     """Base of the services' applications: one method per command, each through `create` or `change`."""
 
@@ -110,42 +118,48 @@ class Application(LibraryApplication[UUID]):
     def create(self, command: Command, make: Callable[[], Sequence[Aggregate]]) -> Receipt:
         """Commits new aggregates; the receipt is the last one's. `make` may be called again for a request that was recorded
         before, so whatever else it does has to be the same by id: data keys are."""
-        return self._exactly_once(command, lambda _: make())
+        return self._exactly_once(command, lambda _: Decided(make()))
 
     def change(self, command: Command, kind: type[A], id: str, decide: Callable[[A], None]) -> Receipt:
         """Checks out, decides and commits. Raises <noun>-not-found, what `decide` refuses, and version-conflict."""
 
-        def attempt(cached: bool) -> Sequence[Aggregate]:
+        def attempt(cached: bool) -> Decided:
             held = self.checkout(kind, id, tenant=command.stamp.tenant, cached=cached)
             return self._decided(command, held, decide)
 
-        return self._exactly_once(command, attempt)
+        with self._cache.turn(kind, _stream(kind, id)):
+            return self._exactly_once(command, attempt)
 
     def publish(self, command: Command, kind: type[A], id: UUID, decide: Callable[[A], None]) -> Receipt:
         """Like `change`, for an aggregate whose id follows from its name, so that the first command makes it."""
 
-        def attempt(cached: bool) -> Sequence[Aggregate]:
+        def attempt(cached: bool) -> Decided:
             try:
                 held = self.checkout(kind, str(id), tenant=command.stamp.tenant, cached=cached)
             except NotFound:
                 held = Checkout(kind(id), cached=False)
             return self._decided(command, held, decide)
 
-        return self._exactly_once(command, attempt)
+        with self._cache.turn(kind, id):
+            return self._exactly_once(command, attempt)
 
     def checkout(self, kind: type[A], id: str, *, tenant: str, cached: bool = True) -> Checkout[A]:
         """The aggregate for one command alone, which may change it: out of the cache, else from the log.
 
         Raises <noun>-not-found, also for another tenant's; and invalid-argument for what is no id.
         """
-        if cached:
-            found = self._cache.take(kind, _stream(kind, id))
-            if found is not None:
-                if found.tenant == tenant:
-                    return Checkout(found, cached=True)
-                self._cache.put(found)
-                raise kind.not_found(id)
-        return Checkout(self.load(kind, id, tenant=tenant), cached=False)
+        found = self._cache.take(kind, _stream(kind, id)) if cached else None
+        if found is None:
+            return Checkout(self.load(kind, id, tenant=tenant), cached=False)
+        if found.tenant != tenant:
+            self._cache.put(found)
+            raise kind.not_found(id)
+        if not self._cache.often_stale:
+            return Checkout(found, cached=True)
+        known = found.version
+        self._catch_up(found)
+        self._cache.found(stale=found.version > known)
+        return Checkout(found, cached=False)
 
     def load(self, kind: type[A], id: str, *, tenant: str) -> A:
         """The aggregate as the log has it at this moment, never from the cache, for a decision of another one.
@@ -161,6 +175,11 @@ class Application(LibraryApplication[UUID]):
             raise kind.not_found(id)
         found.record_bytes = sum(len(event.state) for event in stored)
         return found
+
+    def _catch_up(self, aggregate: Aggregate) -> None:
+        stored = self.recorder.select_events(aggregate.id, gt=aggregate.version)
+        aggregate.projector()(aggregate, map(self.mapper.to_domain_event, stored))  # type: ignore[arg-type]  # ours
+        aggregate.record_bytes += sum(len(event.state) for event in stored)
 
     def require_stream(self, noun: str, id: str, born_by: type[M], command: Command) -> M:
         """The first event of another service's stream (I1: all may read). Raises <noun>-not-found unless it is one of
@@ -179,48 +198,56 @@ class Application(LibraryApplication[UUID]):
             raise NotFound(f"{noun}-not-found", f"there is no {noun} {id}", **{noun: id})
         return records
 
-    def _decided(self, command: Command, held: Checkout[A], decide: Callable[[A], None]) -> Sequence[A]:
+    def _decided(self, command: Command, held: Checkout[A], decide: Callable[[A], None]) -> Decided:
         """Raises what `decide` refuses, and version-conflict where it was decided without an append on what is stale."""
         aggregate, version = held.aggregate, held.aggregate.version
         aggregate.stamp = command.stamp
         try:
             decide(aggregate)
-        except Exception as error:
-            if held.cached and self._version(aggregate) != version:
-                raise VersionConflict(aggregate.id) from error
+        except Exception:
+            if held.cached:
+                self._refuse_stale(aggregate.id, version)
             raise
-        if held.cached and not aggregate.pending and self._version(aggregate) != version:
-            raise VersionConflict(aggregate.id)
-        return (aggregate,)
+        if held.cached and not aggregate.pending:
+            self._refuse_stale(aggregate.id, version)
+        return Decided((aggregate,), held.cached)
 
-    def _version(self, aggregate: Aggregate) -> int:
-        return self._log_recorder.log.version(aggregate.id)
+    def _refuse_stale(self, stream: UUID, version: int) -> None:
+        stale = self._log_recorder.log.version(stream) != version
+        self._cache.found(stale=stale)
+        if stale:
+            raise VersionConflict(stream)
 
-    def _exactly_once(self, command: Command, attempt: Callable[[bool], Sequence[Aggregate]]) -> Receipt:
+    def _exactly_once(self, command: Command, attempt: Callable[[bool], Decided]) -> Receipt:
         """Whatever an attempt ends in, a request that was recorded before gets its first answer."""
         for cached in (True, *[False] * (ATTEMPTS - 1)):
             try:
-                aggregates = attempt(cached)
-            except Exception as error:
-                answered = self._answered(command)
-                if answered is not None:
-                    return answered
-                if isinstance(error, VersionConflict):
-                    continue
-                raise
-            try:
-                position = self._commit(command, aggregates)
-            except (VersionConflict, RequestRepeated):
-                answered = self._answered(command)
-                if answered is not None:
-                    return answered
+                decided = attempt(cached)
+            except VersionConflict:
                 continue
-            if position is not None:
-                return Receipt(id=str(aggregates[-1].id), version=aggregates[-1].version, position=position)
-            answered = self._answered(command)
-            assert answered is not None, "what was just recorded is there"
-            return answered
-        raise VersionConflict(command.request_id)
+            except Exception:
+                answered = self._answered(command)
+                if answered is None:
+                    raise
+                return answered
+            try:
+                position = self._commit(command, decided.aggregates)
+            except VersionConflict:
+                if decided.cached:
+                    self._cache.found(stale=True)
+                continue
+            except RequestRepeated:
+                break
+            if position is None:
+                break  # only the request was recorded, at a position that its answer tells
+            if decided.cached:
+                self._cache.found(stale=False)
+            last = decided.aggregates[-1]
+            return Receipt(id=str(last.id), version=last.version, position=position)
+        answered = self._answered(command)
+        if answered is None:
+            raise VersionConflict(command.request_id)
+        return answered
 
     def _commit(self, command: Command, aggregates: Sequence[Aggregate]) -> int | None:
         """The position of the last event; None where only the request was recorded, since there was nothing to do.

@@ -44,8 +44,8 @@ def start_telemetry(service: str, endpoint: str | None) -> None:
 @contextmanager
 def span(name: str, context: Context | None = None, kind: trace.SpanKind = trace.SpanKind.INTERNAL) -> Iterator[None]:
     """A span around a block. Of an exception it tells the type alone: the message may hold personal data."""
-    if context is None and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
-        yield  # nobody records it and it goes on from nowhere: it would cost every command, and do nothing
+    if context is None and _is_off():
+        yield  # it goes on from nowhere and nobody records it: it would cost every command, and do nothing
         return
     with tracer.start_as_current_span(
         name, context=context, kind=kind, record_exception=False, set_status_on_exception=False
@@ -55,6 +55,10 @@ def span(name: str, context: Context | None = None, kind: trace.SpanKind = trace
         except Exception as error:
             current.set_status(trace.StatusCode.ERROR, type(error).__name__)
             raise
+
+
+def _is_off() -> bool:
+    return isinstance(tracer, trace.ProxyTracer) and isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def current_traceparent() -> str:

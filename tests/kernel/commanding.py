@@ -5,9 +5,23 @@ from typing import Any
 from kept.common.v1.record_pb2 import Receipt
 
 from services.kernel.clock import FixedClock
-from services.kernel.errors import Refused
+from services.kernel.errors import Refused, VersionConflict
 from services.kernel.house import House
+from services.kernel.log.recorder import LogRecorder
 from tests.kernel.toys import CALLER, NOW, Jar, JarRequest, Jars
+
+
+class CountingRecorder(LogRecorder):
+    """Counts the conflicts."""
+
+    conflicts = 0
+
+    def insert_events(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().insert_events(*args, **kwargs)
+        except VersionConflict:
+            self.conflicts += 1
+            raise
 
 
 def jars_of(house: House) -> Jars:

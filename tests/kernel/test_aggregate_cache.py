@@ -1,10 +1,14 @@
 """Aggregates between two commands: handed over, bounded in bytes, the most recently used ones."""
 
 import random
+import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from services.kernel import aggregate_cache
 from services.kernel.aggregate_cache import EACH_BYTES, AggregateCache
 from services.kernel.clock import micros
 from services.kernel.events import Stamp
@@ -104,6 +108,115 @@ def test_one_that_is_larger_than_all_may_be_is_not_kept() -> None:
     assert (len(cache), cache.bytes) == (0, 0)
 
 
+# Turns
+
+
+class WatchedTurns(threading.Condition):
+    """Tells when somebody asks for a turn that another one has."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.somebody_waits = threading.Event()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.somebody_waits.set()
+        return super().wait(timeout)
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch) -> AggregateCache:
+    monkeypatch.setattr(aggregate_cache, "TURN_WITHIN_S", 60)
+    return AggregateCache()
+
+
+def gets_a_turn(cache: AggregateCache, name: str) -> bool:
+    """Whether another thread gets it without waiting."""
+    cache._turns = turns = WatchedTurns()
+    got = threading.Event()
+
+    def take() -> None:
+        with cache.turn(Jar, jar_id(name)):
+            got.set()
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    thread.join(10)
+    return got.is_set() and not turns.somebody_waits.is_set()
+
+
+def test_commands_on_one_aggregate_wait_for_one_another(cache: AggregateCache) -> None:
+    cache._turns = turns = WatchedTurns()
+    order = []
+
+    def second() -> None:
+        with cache.turn(Jar, jar_id("plums")):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with cache.turn(Jar, jar_id("plums")):
+        thread.start()
+        assert turns.somebody_waits.wait(10)
+        order.append("first")
+    thread.join(10)
+
+    assert order == ["first", "second"]
+
+
+def test_commands_on_other_aggregates_do_not_wait(cache: AggregateCache) -> None:
+    with cache.turn(Jar, jar_id("plums")):
+        assert gets_a_turn(cache, "pears")
+
+
+def test_a_turn_ends_with_a_command_that_fails(cache: AggregateCache) -> None:
+    with pytest.raises(ZeroDivisionError), cache.turn(Jar, jar_id("plums")):
+        raise ZeroDivisionError
+
+    assert gets_a_turn(cache, "plums")
+
+
+def test_who_waited_too_long_goes_ahead_and_leaves_the_turn_to_its_holder(
+    cache: AggregateCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cache.turn(Jar, jar_id("plums")):
+        monkeypatch.setattr(aggregate_cache, "TURN_WITHIN_S", 0)
+        with cache.turn(Jar, jar_id("plums")):
+            pass
+        assert cache._busy == {(Jar, jar_id("plums"))}
+
+    assert cache._busy == set()
+
+
+# Stale ones
+
+
+def test_where_it_is_often_stale_and_for_as_long_it_says_so() -> None:
+    cache = AggregateCache()
+    for number in range(100):
+        cache.found(stale=number % 20 == 0)
+    assert not cache.often_stale
+
+    for number in range(100):
+        cache.found(stale=number % 2 == 0)
+    assert cache.often_stale
+
+    for _ in range(300):
+        cache.found(stale=False)
+    assert not cache.often_stale
+
+
+# Threads
+
+
+@pytest.fixture
+def hurried() -> Iterator[None]:
+    """Threads take turns as often as they can, so that they meet in the middle of things."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("hurried")
 def test_threads_get_each_aggregate_one_at_a_time_and_the_bytes_add_up() -> None:
     cache = AggregateCache(most_bytes=20 * EACH_BYTES)
     held: dict[int, int] = {}

@@ -20,7 +20,7 @@ from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Answer
 from services.kernel.log.recorder import LogRecorder
 from tests.databases import Cell
-from tests.kernel.commanding import asked, close, jars_of, label, made, replace_label
+from tests.kernel.commanding import CountingRecorder, asked, close, jars_of, label, made, replace_label
 from tests.kernel.toys import CALLER, NOW, Jar, Jars, events, labels
 
 NOBODY = replace(CALLER, tenant="other")
@@ -128,7 +128,27 @@ def test_a_stale_aggregate_is_decided_again_on_what_is_there_now(jars: Jars, oth
 
     assert label(jars, jar, "figs") == Receipt(id=jar.id, version=3, position=3)
     assert labels(events(log)) == ["plums", "pears", "figs"]
-    assert log.asked == ["answer", "stream"]
+    assert log.asked == ["stream"]
+
+
+def test_where_it_is_often_stale_it_is_caught_up_before_deciding(house: House, log: AskedLog, others: Jars) -> None:
+    cache = AggregateCache()
+    recorder = CountingRecorder(log)
+    jars = Jars(recorder, house.keys, FixedClock(NOW), cache)
+    jar = made(jars)
+    for number in range(20):
+        label(others, jar, f"theirs {number}")
+        label(jars, jar, f"ours {number}")
+
+    assert 0 < recorder.conflicts < 10
+    assert label(jars, jar, "ours 19", "nothing").version == 41
+    assert cache.bytes == EACH_BYTES + sum(len(recorded.record) for recorded in log.read(0, 100))
+
+    for number in range(200):
+        label(jars, jar, f"alone {number}")
+    log.asked.clear()
+    label(jars, jar, "asking nothing any more")
+    assert log.asked == []
 
 
 def test_nothing_to_do_by_a_stale_aggregate_is_not_believed(jars: Jars, others: Jars, log: AskedLog) -> None:

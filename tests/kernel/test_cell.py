@@ -121,6 +121,46 @@ def test_a_cell_with_nothing_but_deployed_policies_is_empty(application: CellApp
     assert clock.history_now() == EPOCH
 
 
+def test_a_cell_in_which_something_happens_while_it_is_put_into_history_mode_stays_live(
+    application: CellApplication, clock: CellClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = cell_module.refuse_unless_empty
+    names = iter("ab")
+
+    def look_too_early(log: EventLog) -> None:
+        look(log) if log.position() == 0 else None
+        given(log, entry(next(names), 1, HistoryStarted()))
+        assert clock.history_now() is None
+
+    monkeypatch.setattr(cell_module, "refuse_unless_empty", look_too_early)
+
+    for attempt in (lambda: start(application), lambda: start_history(application.event_log)):
+        with pytest.raises(Refused) as caught:
+            attempt()
+        assert caught.value.slug == "cell-not-empty"
+    assert (CellClock(application.event_log).history_now(), application.event_log.position()) == (None, 2)
+
+
+def test_a_clock_that_was_read_in_an_empty_cell_notices_history_mode(house: House, clock: CellClock) -> None:
+    deploy(house.log, clock, "tally", "7")
+    assert clock.now() == NOW
+
+    start_history(house.log)
+
+    assert clock.now() == EPOCH
+
+
+def test_a_clock_that_saw_something_recorded_need_not_ask_again(
+    house: House, clock: CellClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given(house.log, entry("a", 1, HistoryStarted()))
+    assert clock.now() == NOW
+
+    monkeypatch.setattr(clock, "_log", None)
+
+    assert clock.now() == NOW
+
+
 def test_starting_again_answers_as_it_is(application: CellApplication, clock: CellClock) -> None:
     first = start(application)
     advance(application, LATER)

@@ -8,12 +8,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from kept.common.v1.record_pb2 import Receipt
 
+from services.kernel import aggregate_cache
 from services.kernel.aggregate_cache import AggregateCache
 from services.kernel.clock import FixedClock
 from services.kernel.errors import KeptError, VersionConflict
 from services.kernel.house import House
 from tests.databases import Cell
-from tests.kernel.commanding import asked, jars_of, label, made, replace_label
+from tests.kernel.commanding import CountingRecorder, asked, jars_of, label, made, replace_label
 from tests.kernel.toys import CALLER, NOW, Jar, Jars, events
 
 
@@ -48,6 +49,19 @@ def test_sixteen_threads_of_two_processes_count_to_a_hundred(processes: tuple[Ja
     assert sorted(receipt.version for receipt in receipts) == list(range(2, 102))
     assert all(by.load(Jar, jar.id, tenant="main").label == "100" for by in processes)
     assert label(processes[0], jar, "100", "nothing").version == 101
+
+
+def test_threads_of_one_process_take_turns_and_never_conflict(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregate_cache, "TURN_WITHIN_S", 60)
+    recorder = CountingRecorder(house.log)
+    jars = Jars(recorder, house.keys, FixedClock(NOW))
+    jar = made(jars)
+
+    with ThreadPoolExecutor(16) as pool:
+        receipts = list(pool.map(lambda number: label(jars, jar, f"{number}"), range(48)))
+
+    assert recorder.conflicts == 0
+    assert sorted(receipt.version for receipt in receipts) == list(range(2, 50))
 
 
 Outcome = tuple[str, int, int] | str
@@ -102,7 +116,7 @@ def test_two_processes_that_keep_aggregates_answer_as_one_that_keeps_none(
     alone = Jars(house.recorder, house.keys, FixedClock(NOW), cache)
     numbers = iter(range(10_000))
 
-    @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(stories())
     def tell(steps: list[Told]) -> None:
         number = next(numbers)

@@ -9,6 +9,7 @@ from kept.common.v1.record_pb2 import Receipt
 from kept.partner_network.v1 import events_pb2 as e
 from kept.partner_network.v1 import service_pb2 as m
 
+from services.kernel import aggregate_cache
 from services.kernel.aggregate import Aggregate
 from services.kernel.application import Caller, Checkout
 from services.kernel.errors import Refused
@@ -39,7 +40,8 @@ class AtOnce(PartnerNetworkApplication):
 
 
 @pytest.fixture
-def network(house: House) -> Network:
+def network(house: House, monkeypatch: pytest.MonkeyPatch) -> Network:
+    monkeypatch.setattr(aggregate_cache, "TURN_WITHIN_S", 0)  # as processes do, they don't wait for one another
     return Network(Scene(house))
 
 

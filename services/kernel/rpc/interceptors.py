@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 import grpc
@@ -78,7 +79,7 @@ def measured(name: str, context: Any) -> Iterator[None]:
     try:
         with span(name, parent, trace.SpanKind.SERVER):
             _refuse_expired(context)
-            _caller.set(_identify(name, metadata))
+            _caller.set(_identify(name, str(metadata.get(PRINCIPAL, "")), str(metadata.get(TENANT, ""))))
             yield
     finally:
         call_duration.record(time.monotonic() - started, {"rpc.method": name})
@@ -90,8 +91,8 @@ def _refuse_expired(context: Any) -> None:
         raise Unavailable("deadline-passed", "the caller no longer waits for this")
 
 
-def _identify(method: str, metadata: dict[str, Any]) -> Caller:
-    principal, tenant = str(metadata.get(PRINCIPAL, "")), str(metadata.get(TENANT, ""))
+@lru_cache(maxsize=4096)
+def _identify(method: str, principal: str, tenant: str) -> Caller:
     if not _PRINCIPAL.fullmatch(principal):
         raise Unauthenticated("principal-missing", f"say who calls in metadata {PRINCIPAL}, for example user:ana")
     if not _TENANT.fullmatch(tenant):
