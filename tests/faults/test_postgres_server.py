@@ -10,6 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from services.kernel.database import Session
 from services.kernel.errors import Misconfigured, Unavailable
+from services.kernel.log import bell as bell_module
 from services.kernel.log.bell import PostgresBell
 from services.kernel.postgres import Postgres
 from services.kernel.postgres_connection import BOUNDS, connect
@@ -97,6 +98,24 @@ def test_an_ear_that_nobody_uses_has_the_server_keep_nothing_for_it(server: Priv
         assert again.wait(0) is False
         bell.ring()
         assert again.wait(LONG_S) is True
+    ear.close()
+
+
+def test_a_listener_that_stands_still_is_ended_and_hears_again_later(
+    server: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process does that was sent SIGSTOP: the server keeps for it what it does not fetch, at the cost of all."""
+    monkeypatch.setattr(bell_module, "UNREAD_MS", 200)
+    bell = PostgresBell(server.address, "stands")
+    ear = bell.listen()
+
+    server.query("SELECT count(pg_notify('stands', n || repeat('x', 7000))) FROM generate_series(1, 4000) n")
+
+    server.wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'kept:bell:stands'")
+    while ear.wait(0):
+        pass  # what still came, and that it listens anew
+    bell.ring()
+    assert ear.wait(LONG_S) is True
     ear.close()
 
 
