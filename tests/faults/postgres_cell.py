@@ -21,7 +21,8 @@ from services.kernel.events import LogEvent, log_event
 from services.kernel.house import House
 from services.kernel.log.positions import Positions
 from services.kernel.ready import READY, READY_FD
-from tests.faults.callers import PRINCIPAL, Acknowledged, Trouble
+from tests.faults.auditor import Auditor
+from tests.faults.callers import PRINCIPAL, Acknowledged, Callers, Trouble
 from tests.kept import KEPT, ROOT, kept
 
 STOPS_WITHIN_S = 60.0
@@ -42,10 +43,14 @@ class RunningCell:
         told = self.told()["processes"]
         return {name: pid for name, pid in told.items() if Path("/proc", str(pid)).exists()}
 
-    def assert_catches_up(self) -> None:
-        """Every follower of the cell reads up to the end of the log."""
+    def assert_catches_up(self, auditor: Auditor) -> None:
+        """Every follower of the cell reads up to the end of the log, and the auditor saw what is in it, each event once."""
         house = House(self.settings)
         wait_until(house.log.bell, lambda: not _behind(house), CATCH_UP_WITHIN, "followers-behind")
+        head = house.log.position()
+        auditor.wait_for(head)
+        recorded = [(event.position, event.record) for event in house.log.read(0, head)]
+        assert auditor.seen[:head] == recorded
         house.close()
 
 
@@ -72,6 +77,22 @@ def cell_on(address: str, data: Path) -> Iterator[RunningCell]:
     finally:
         process.terminate()
         process.wait(STOPS_WITHIN_S)
+
+
+@contextmanager
+def under_load(address: str, data: Path) -> Iterator[Callers]:
+    """A cell that is called and followed inside the block; after it, all is looked through: nothing is lost or doubled,
+    nobody was left without an answer, and none of the cell's processes was started again."""
+    with cell_on(address, data) as cell:
+        targets, started = cell.told()["targets"], cell.processes()
+        with Auditor(targets) as auditor:
+            with Callers(targets) as callers:
+                yield callers
+            cell.assert_catches_up(auditor)
+        assert cell.processes() == started
+    assert_only_unavailable(callers.troubles)
+    assert_nothing_lost_or_doubled(cell.settings, callers.acknowledged)
+    assert_replays_the_same(address, data)
 
 
 def assert_only_unavailable(troubles: Counter[Trouble]) -> None:
