@@ -24,7 +24,7 @@ from tests.scene import edited, open_case, register_customer
 
 TENANT, PRINCIPAL = "main", "user:ana"
 METADATA = (("kept-principal", PRINCIPAL), ("kept-tenant", TENANT))
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 NOTES = 5
 WITHIN_S = 60.0
 

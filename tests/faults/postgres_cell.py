@@ -50,7 +50,7 @@ class RunningCell:
         head = house.log.position()
         auditor.wait_for(head)
         recorded = [(event.position, event.record) for event in house.log.read(0, head)]
-        assert auditor.seen[:head] == recorded
+        assert auditor.seen[:head] == recorded, "the auditor did not see what is in the log, each event once"
         house.close()
 
 
@@ -89,7 +89,8 @@ def under_load(address: str, data: Path) -> Iterator[Callers]:
             with Callers(targets) as callers:
                 yield callers
             cell.assert_catches_up(auditor)
-        assert cell.processes() == started
+        now = cell.processes()
+        assert now == started, f"{started} have become {now}"
     assert_only_unavailable(callers.troubles)
     assert_nothing_lost_or_doubled(cell.settings, callers.acknowledged)
     assert_replays_the_same(address, data)
@@ -116,15 +117,16 @@ def assert_nothing_lost_or_doubled(settings: Settings, acknowledged: Sequence[Ac
             effects[event.record.request_key].append(event)
     assert all(seen == list(range(1, len(seen) + 1)) for seen in versions.values())
 
-    assert lost(events, acknowledged) == []
+    missing = lost(events, acknowledged)
+    assert missing == [], f"acknowledged and not there: {missing}"
     assert len(acknowledged) == len({one.key for one in acknowledged})
-    assert effects.keys() == {one.key for one in acknowledged}
+    assert effects.keys() == {one.key for one in acknowledged}, "something was recorded that nobody asked for"
     # What one method records is always as much.
     sizes = Counter((one.method, len(effects[one.key])) for one in acknowledged)
     assert len(sizes) == len({method for method, _ in sizes}) == 3, sizes
     for one in acknowledged:
         positions = [event.position for event in effects[one.key]]
-        assert positions == list(range(positions[0], one.receipt.position + 1))
+        assert positions == list(range(positions[0], one.receipt.position + 1)), f"{one} has {positions}"
     house.close()
 
 
