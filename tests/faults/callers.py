@@ -1,6 +1,7 @@
 """Callers of a running cell who never give up: each sends the same request again until it is acknowledged."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -23,7 +24,7 @@ from tests.scene import edited, open_case, register_customer
 
 TENANT, PRINCIPAL = "main", "user:ana"
 METADATA = (("kept-principal", PRINCIPAL), ("kept-tenant", TENANT))
-DEADLINE_S = 20.0
+DEADLINE_S = 30.0
 NOTES = 5
 WITHIN_S = 60.0
 
@@ -66,6 +67,7 @@ class Callers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping = True
+        self._failure = self._failure or error  # then nobody need be patient any more
         for thread in self._threads:
             thread.join()
         if self._failure is not None and error is None:
@@ -98,7 +100,7 @@ class Callers:
                     self._round(stubs, f"{number}.{round_}")
         except BaseException as failure:
             with self._changed:
-                self._failure = failure
+                self._failure = self._failure or failure
                 self._changed.notify_all()
 
     def _round(self, stubs: Mapping[str, Any], name: str) -> None:
@@ -122,16 +124,19 @@ class Callers:
         return receipt
 
     def _call(self, rpc: Any, request: Message) -> Any:
-        pause = threading.Event()  # never set
+        """Sends it again as long as the cell says that it may be sent again. Raises whatever else the cell says."""
+        pause, until = threading.Event(), time.monotonic() + WITHIN_S
         while True:
             try:
                 return rpc(request, timeout=DEADLINE_S, metadata=METADATA)
             except grpc.RpcError as error:
                 trouble, retry_after_s = _told(error)
+                if not trouble.says_when_to_retry or self._failure is not None or time.monotonic() > until:
+                    raise
             with self._changed:
                 self.troubles[trouble] += 1
                 self._changed.notify_all()
-            pause.wait(retry_after_s)
+            pause.wait(retry_after_s)  # nobody sets it
 
 
 def _told(error: Any) -> tuple[Trouble, float]:

@@ -6,10 +6,10 @@ from contextlib import ExitStack
 
 import psycopg
 import pytest
-from psycopg.conninfo import make_conninfo
 
 from services.kernel.database import Session
 from services.kernel.errors import Misconfigured, Unavailable
+from services.kernel.log import bell as bell_module
 from services.kernel.log.bell import PostgresBell
 from services.kernel.postgres import Postgres
 from services.kernel.postgres_connection import BOUNDS, connect
@@ -25,9 +25,11 @@ def server() -> Iterator[PrivatePostgres]:
         yield made
 
 
-def database_with(server: PrivatePostgres, *options: str) -> Postgres:
-    """Its sessions have these settings."""
-    return Postgres(make_conninfo(server.address, options=" ".join(f"-c {option}" for option in options)), JARS)
+@pytest.fixture
+def database(server: PrivatePostgres) -> Iterator[Postgres]:
+    made = Postgres(server.address, JARS)
+    yield made
+    made.close()
 
 
 def refusal_of(database: Postgres, use: Callable[[Session], object]) -> str:
@@ -35,7 +37,6 @@ def refusal_of(database: Postgres, use: Callable[[Session], object]) -> str:
     with pytest.raises(Unavailable) as caught, database.write() as session:
         use(session)
     assert caught.value.retry_after_s > 0
-    database.close()
     return caught.value.slug
 
 
@@ -100,9 +101,27 @@ def test_an_ear_that_nobody_uses_has_the_server_keep_nothing_for_it(server: Priv
     ear.close()
 
 
-def test_a_pool_whose_connections_went_stale_is_good_for_the_second_call(server: PrivatePostgres) -> None:
-    database = database_with(server)
-    database.create()
+def test_a_listener_that_stands_still_is_ended_and_hears_again_later(
+    server: PrivatePostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a process does that was sent SIGSTOP: the server keeps for it what it does not fetch, at the cost of all."""
+    monkeypatch.setattr(bell_module, "UNREAD_MS", 200)
+    bell = PostgresBell(server.address, "stands")
+    ear = bell.listen()
+
+    server.query("SELECT count(pg_notify('stands', n || repeat('x', 7000))) FROM generate_series(1, 4000) n")
+
+    server.wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'kept:bell:stands'")
+    while ear.wait(0):
+        pass  # what still came, and that it listens anew
+    bell.ring()
+    assert ear.wait(LONG_S) is True
+    ear.close()
+
+
+def test_a_pool_whose_connections_went_stale_is_good_for_the_second_call(
+    server: PrivatePostgres, database: Postgres
+) -> None:
     with database.read() as first, database.read() as second:
         assert first is not second
     server.stop()
@@ -111,14 +130,14 @@ def test_a_pool_whose_connections_went_stale_is_good_for_the_second_call(server:
     assert refusal_of(database, lambda session: None) == "storage-lost"
     with database.read() as first, database.read() as second:
         assert [one.execute("SELECT 1").fetchone() for one in (first, second)] == [(1,), (1,)]
-    database.close()
 
 
 # Full
 
 
-def test_a_server_without_room_for_another_connection_may_have_some_later(server: PrivatePostgres) -> None:
-    database = database_with(server)
+def test_a_server_without_room_for_another_connection_may_have_some_later(
+    server: PrivatePostgres, database: Postgres
+) -> None:
     bell = PostgresBell(server.address, "jars")
     with ExitStack() as taken:
         with pytest.raises(psycopg.OperationalError, match="too many"):
@@ -133,35 +152,36 @@ def test_a_server_without_room_for_another_connection_may_have_some_later(server
         assert session.execute("SELECT 1").fetchone() == (1,)
     assert ear.wait(0) is True
     ear.close()
-    database.close()
 
 
 # Ended
 
 
-def test_a_statement_that_takes_too_long_may_be_tried_again(server: PrivatePostgres) -> None:
-    database = database_with(server, "statement_timeout=20")
+def test_a_statement_that_takes_too_long_may_be_tried_again(database: Postgres) -> None:
+    def take_long(session: Session) -> None:
+        session.execute("SET LOCAL statement_timeout = 20")
+        session.execute("SELECT pg_sleep(60)")
 
-    assert refusal_of(database, lambda session: session.execute("SELECT pg_sleep(60)")) == "storage-busy"
+    assert refusal_of(database, take_long) == "storage-busy"
 
 
-def test_a_lock_that_is_not_to_be_had_may_be_tried_again(server: PrivatePostgres) -> None:
-    database, holder = database_with(server, "lock_timeout=20"), database_with(server)
-    with holder.write() as session:
+def test_a_lock_that_is_not_to_be_had_may_be_tried_again(database: Postgres) -> None:
+    def take_lock(session: Session) -> None:
+        session.execute("SET LOCAL lock_timeout = 20")
         session.execute("SELECT pg_advisory_xact_lock(1)")
 
-        assert (
-            refusal_of(database, lambda session: session.execute("SELECT pg_advisory_xact_lock(1)")) == "storage-busy"
-        )
-    holder.close()
+    with database.write() as holder:
+        take_lock(holder)
+        assert refusal_of(database, take_lock) == "storage-busy"
 
 
-def test_a_transaction_that_stood_still_and_was_ended_may_be_tried_again(server: PrivatePostgres) -> None:
+def test_a_transaction_that_stood_still_and_was_ended_may_be_tried_again(
+    server: PrivatePostgres, database: Postgres
+) -> None:
     """Its follower parks nothing: that is told as the storage's fault, not as the event's."""
-    database = database_with(server, "idle_in_transaction_session_timeout=20")
 
     def stand_still(session: Session) -> None:
-        assert session.execute("SELECT 1").fetchone() == (1,)
+        session.execute("SET LOCAL idle_in_transaction_session_timeout = 20")
         server.wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'kept:jars'")
         session.execute("SELECT 1")
 

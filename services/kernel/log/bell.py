@@ -15,6 +15,9 @@ from typing import Any
 
 LONGEST_WAIT_S = 1.0
 TICK_NS = 50_000_000
+# The server ends the connection of a listener that fetches nothing for so long, once all buffers are full: what it keeps
+# for one, it keeps for all, and when it has no room for more, those who ring fail.
+UNREAD_MS = 60_000
 
 
 class Listener(ABC):
@@ -202,6 +205,7 @@ class _PostgresEar(Listener):
         try:
             if self._connection is None:
                 self._connection = _connect(self._address, self._channel)
+                self._connection.execute(SQL("SET tcp_user_timeout = {}").format(UNREAD_MS))
             self._connection.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
         except psycopg.Error:
             self.close()
@@ -222,12 +226,11 @@ class _PostgresEar(Listener):
         return False
 
     def rest(self) -> None:
-        # What nobody reads the server has to keep, and when it has no room for more, those who ring fail.
         import psycopg
 
         if self._connection is not None:
             try:
-                self._connection.execute("UNLISTEN *")
+                self._connection.execute("UNLISTEN *")  # see UNREAD_MS
             except psycopg.Error:
                 self.close()
 
