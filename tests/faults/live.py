@@ -2,7 +2,6 @@
 
 import subprocess
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -123,16 +122,17 @@ class People:
             assert not self._errors, self._errors
             assert there, f"{len(self.acknowledged)} were acknowledged, {self.refusals} refused"
 
-    def _refused(self, pause_s: float) -> None:
+    def _refused(self) -> bool:
+        """Whether to give up: never. A client asks that each time before it waits to make its call again."""
         with self._news:
             self.refusals += 1
             self._news.notify_all()
-        time.sleep(pause_s)
+        return False
 
     def _work(self, person: str) -> None:
         try:
             connection = Connection(self._cell.targets, principal="user:ana")
-            with Client(connection, sleep=self._refused) as client:
+            with Client(connection, stopping=self._refused) as client:
                 for number in count():
                     if self._stopping:
                         return
