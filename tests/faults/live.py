@@ -3,7 +3,7 @@
 import subprocess
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -89,6 +89,7 @@ class People:
         self._stopping = False
         self._news = threading.Condition()
         self._errors: list[BaseException] = []
+        self.refusals = 0
         self.acknowledged = cell.acknowledged
         names = [f"{len(cell.acknowledged)}-{person}" for person in range(number)]
         self._threads = [threading.Thread(target=self._work, args=(name,)) for name in names]
@@ -107,15 +108,31 @@ class People:
 
     def wait_for(self, more: int) -> None:
         """Returns when so many more are acknowledged."""
+        until = len(self.acknowledged) + more
+        self._wait(lambda: len(self.acknowledged) >= until)
+
+    def wait_for_refusals(self, more: int) -> None:
+        """Returns when calls were refused so many more times; they are made again."""
+        until = self.refusals + more
+        self._wait(lambda: self.refusals >= until)
+
+    def _wait(self, reached: Callable[[], bool]) -> None:
         with self._news:
-            until = len(self.acknowledged) + more
-            there = self._news.wait_for(lambda: self._errors or len(self.acknowledged) >= until, ACKNOWLEDGED_WITHIN_S)
-            assert there, f"{len(self.acknowledged)} of {until} were acknowledged"
+            there = self._news.wait_for(lambda: self._errors or reached(), ACKNOWLEDGED_WITHIN_S)
             assert not self._errors, self._errors
+            assert there, f"{len(self.acknowledged)} were acknowledged, {self.refusals} refused"
+
+    def _refused(self) -> bool:
+        """Whether to give up: never. A client asks that each time before it waits to make its call again."""
+        with self._news:
+            self.refusals += 1
+            self._news.notify_all()
+        return False
 
     def _work(self, person: str) -> None:
         try:
-            with Client(Connection(self._cell.targets, principal="user:ana")) as client:
+            connection = Connection(self._cell.targets, principal="user:ana")
+            with Client(connection, stopping=self._refused) as client:
                 for number in count():
                     if self._stopping:
                         return

@@ -3,6 +3,10 @@
 The cell is not restarted in between: the same connections, caches and followers go on.
 """
 
+import json
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +19,9 @@ from services.kernel.clock import FixedClock
 from services.kernel.errors import Unavailable
 from tests.faults.conftest import Figures
 from tests.faults.disk import Disk, recorded
-from tests.faults.forms import takes_long, times
+from tests.faults.forms import FORM, takes_long, times
 from tests.history import Played, played, verified
+from tests.kept import ROOT
 from tests.scene import edited, install_item, open_case, register_customer
 
 NOW = datetime(2024, 5, 6, 8, 0, tzinfo=UTC)
@@ -131,3 +136,26 @@ def is_stopped(cell: Played, disk: Disk) -> bool:
 
 def unexpected(refusal: Unavailable) -> None:
     raise refusal
+
+
+IN_A_NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
+
+
+@takes_long
+@pytest.mark.skipif(FORM == "short", reason="test_bad_setup has a cell whose files may not grow; KEPT_FAULTS=long")
+def test_a_cell_on_a_small_disk_refuses_and_goes_on_when_the_disk_is_made_larger(
+    memory: Path, figures: Figures
+) -> None:
+    if not (shutil.which("unshare") and subprocess.run([*IN_A_NAMESPACE, "true"], check=False).returncode == 0):
+        pytest.skip("needs a mount namespace of its own: unshare, and the right to use it")
+
+    done = subprocess.run(
+        [*IN_A_NAMESPACE, sys.executable, "-m", "tests.faults.small_disk", str(memory)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    figures(**json.loads(done.stdout), lost=0)
