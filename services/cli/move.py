@@ -16,9 +16,10 @@ from uuid import uuid4
 
 import click
 
+from services.cli.addresses import reachable, without_password
 from services.cli.backup_folder import synced
 from services.cli.shown import Shown
-from services.cli.staging import Staging, reachable, without_password
+from services.cli.staging import Staging
 from services.cli.up import CHANGES_WITHIN_S, only_cell_in, running_cell
 from services.kernel.config import MOVED, Settings, read_settings
 from services.kernel.database import SQLite

@@ -121,7 +121,7 @@ def restore_cell(
         with closing(made):
             _verify(made, folder, manifest, shown)
             make_tables(made, manifest.cell, views=False)
-            at = Restored(epoch, published_to, manifest.moment, f"operator:{getpass.getuser().lower()}", reason)
+            at = Restored(epoch, published_to, manifest.moment, f"user:{getpass.getuser().lower()}", reason)
             start_epoch(made.log, at, shown.stage("filling positions that were published"))
             destroyed = _erase_again(made, lost, at.actor)
             erased = len(erasure.recorded(made.database("log")))

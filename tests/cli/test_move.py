@@ -14,9 +14,10 @@ import pytest
 from kept.common.v1.record_pb2 import Record
 
 from services.cli import move
+from services.cli.addresses import without_password
 from services.cli.move import Mover
 from services.cli.shown import Shown
-from services.cli.staging import Staging, without_password
+from services.cli.staging import Staging
 from services.kernel.config import Settings
 from services.kernel.errors import Misconfigured, Unavailable
 from services.kernel.house import House

@@ -282,7 +282,7 @@ def erased(sqlite_cell: Cell) -> tuple[Settings, Path, UUID]:
     folder = backed_up(settings, "a", "b")
     subject = subjects(settings)[0]
     house = House(settings)
-    assert erase(house.log, house.database("keys"), subject, actor="operator:ana", at=micros(NOW)) > 0
+    assert erase(house.log, house.database("keys"), subject, actor="user:ana", at=micros(NOW)) > 0
     house.close()
     return settings, folder, subject
 

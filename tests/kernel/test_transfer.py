@@ -16,9 +16,16 @@ from services.kernel.log.transfer import Damaged, Reader, Side, copy_tables, sha
 from tests.databases import Cell
 from tests.kernel.toys import labelled, save
 
-STEPS = ["CREATE TABLE jar (shelf {uuid} NOT NULL, label TEXT NOT NULL, size BIGINT, seal {bytes}, PRIMARY KEY (shelf, label))"]
+STEPS = [
+    "CREATE TABLE jar (shelf {uuid} NOT NULL, label TEXT NOT NULL, size BIGINT, seal {bytes}, PRIMARY KEY (shelf, label))"
+]
 ROWS = [
-    (UUID(int=number % 7), f"label {number} 安娜 %s ?", None if number % 3 else 2**62 - number, bytes([0, number % 256]))
+    (
+        UUID(int=number % 7),
+        f"label {number} 安娜 %s ?",
+        None if number % 3 else 2**62 - number,
+        bytes([0, number % 256]),
+    )
     for number in range(12_000)
 ]
 NAME = "the jars"
@@ -182,5 +189,3 @@ def test_what_has_moved_is_not_frozen_for_a_move_again(file: SQLite) -> None:
     assert mark_of(file) == Mark("one", "postgresql://db/kept", finished=True)
     with pytest.raises(Misconfigured, match="has moved to"):
         freeze(file, "one", "postgresql://db/kept")
-
-
