@@ -17,6 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from kept.cell.v1.events_pb2 import EpochStarted, KeysDestroyed
 from psycopg.sql import SQL, Identifier
 
+from services.cli.addresses import without_password
 from services.cli.backup_folder import described
 from services.kernel.clock import micros
 from services.kernel.config import Settings
@@ -135,7 +136,7 @@ def test_an_old_folder_whose_cell_has_moved_is_not_taken_for_the_cell(sqlite_cel
 
     done = run("restore", folder, "--old", sqlite_cell.settings.data, settings=to)
 
-    assert (done.exit_code, f"has moved: give --old {postgres}" in done.stderr) == (78, True)
+    assert (done.exit_code, f"has moved: give --old {without_password(postgres)}" in done.stderr) == (78, True)
     told = restored(folder, to, "--old", postgres)
     assert told["published_to"] == head(replace(sqlite_cell.settings, database=postgres))
 
