@@ -17,6 +17,7 @@ from services.kernel.database import Database, SQLite
 from services.kernel.erasure import Erasures
 from services.kernel.errors import KeptError, Misconfigured
 from services.kernel.log.epoch import epoch_of
+from services.kernel.log.moved import mark_of
 
 POSTGRES = ("postgresql://", "postgres://")
 
@@ -41,6 +42,9 @@ def read_old(old: str, cell: str, lost: Lost) -> None:
         with closing(log), closing(keys):
             if not log.exists():
                 raise Misconfigured(f"{_shown(old)}: there is no log of cell {cell!r}")  # noqa: TRY301 - told as the others are
+            mark = mark_of(log)
+            if mark is not None and mark.finished:  # what is here is only the past
+                raise Misconfigured(f"{_shown(old)}: that cell has moved: give --old {mark.address}")  # noqa: TRY301
             with log.read() as session:
                 row = session.execute("SELECT name, position FROM cell, head").fetchone()
             if row is None or row[0] != cell:

@@ -16,9 +16,10 @@ from uuid import uuid4
 
 import click
 
+from services.cli.addresses import reachable, without_password
 from services.cli.backup_folder import synced
 from services.cli.shown import Shown
-from services.cli.staging import Staging, reachable, without_password
+from services.cli.staging import Staging
 from services.cli.up import CHANGES_WITHIN_S, only_cell_in, running_cell
 from services.kernel.config import MOVED, Settings, read_settings
 from services.kernel.database import SQLite
@@ -89,7 +90,7 @@ class Mover:
         self._log, self._keys = log, keys
 
     def run(self) -> Moved:
-        """Raises Misconfigured, log-damaged, transfer-incomplete, and InDoubt: run it again."""
+        """Raises Misconfigured, log-damaged, transfer-incomplete, and move-in-doubt: run it again."""
         mark = self._require()
         reachable(self._to.database)
         with closing(self._house), Staging(self._to, self._house) as staging:
@@ -105,15 +106,15 @@ class Mover:
             staging.refuse_taken()
             staging.require_same_schema()
             self._copy_while_it_runs(staging)
+            began = time.monotonic()
             with self._stopped() as ran:
                 self._shown.say("the cell is stopped; what is left is copied")
-                began = time.monotonic()
                 self._change_over(staging, move)
                 return self._finished(ran=ran, stopped_s=time.monotonic() - began)
 
     def abandon(self) -> None:
         """Raises Misconfigured where there is nothing to abandon, or the cell lives there already."""
-        mark = mark_of(self._log) if self._log.exists() else None
+        mark = self._require()
         if mark is None or mark.finished:
             raise Misconfigured(f"{self._settings.data}: no move was interrupted here")
         with closing(self._house), Staging(self._to, self._house) as staging:
@@ -137,9 +138,7 @@ class Mover:
             if self._house.log.cell() != self._settings.cell:
                 raise Misconfigured(f"this is the log of {self._house.log.cell()!r}; set KEPT_CELL to it")
         elif mark.address != self._address:
-            raise Misconfigured(
-                f"this cell is moving to {mark.address}, not to {self._address}: name that, or --abandon"
-            )
+            raise Misconfigured(f"this cell has moved, or is moving, to {mark.address}: name that with --to")
         return mark
 
     def _id(self) -> str:

@@ -121,7 +121,7 @@ def restore_cell(
         with closing(made):
             _verify(made, folder, manifest, shown)
             make_tables(made, manifest.cell, views=False)
-            at = Restored(epoch, published_to, manifest.moment, f"operator:{getpass.getuser().lower()}", reason)
+            at = Restored(epoch, published_to, manifest.moment, f"user:{getpass.getuser().lower()}", reason)
             start_epoch(made.log, at, shown.stage("filling positions that were published"))
             destroyed = _erase_again(made, lost, at.actor)
             erased = len(erasure.recorded(made.database("log")))
@@ -235,6 +235,7 @@ def _as_text(outcome: Outcome, settings: Settings, key: str, old: str | None, *,
             f"{since} cannot be known from here: erase them again, or restore with --erasures and an auditor's events"
         )
         lines.append("commands after it are lost; a client that sends one again has it done as a new one")
+    lines.append("notices that went out after it may go out once more, under the same ids")
     lines.append(key)
     lines.append(f"start it: kept up --data {settings.data}; its views are made from the log")
     return lines

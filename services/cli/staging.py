@@ -4,27 +4,28 @@ So a half-copied cell can never be started, and of two that come at once one is 
 """
 
 import hashlib
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
-import psycopg
 from psycopg import errors as pg
 
 from services.cli.table import SERVICES, make_tables
 from services.kernel.config import Settings
-from services.kernel.database import Session
+from services.kernel.database import Row, Session
 from services.kernel.errors import KeptError, Misconfigured, Refused, Unavailable
 from services.kernel.house import House
 from services.kernel.log.transfer import (
     AT_ONCE,
     LOG,
     Reader,
+    Shape,
     Side,
     Told,
     copy_tables,
+    count,
     fill,
     pages,
     require_same_schema,
@@ -33,6 +34,9 @@ from services.kernel.log.transfer import (
 from services.kernel.merkle import Edge
 from services.kernel.postgres import Postgres
 
+REQUEST = "request"
+# These grow with the log, and are copied with it; all other tables in the end, whole.
+GROWING = (LOG, REQUEST, "stream")
 NAMESPACES = ("log", "keys", *(f"views_{service.name}" for service in SERVICES))
 
 
@@ -52,6 +56,7 @@ class Staging:
         self._named = House(settings)
         self._open = ExitStack()
         self.reader = Reader("the copy of the log")
+        self._counted = 0  # up to where versions of streams are counted
 
     def __enter__(self) -> Self:
         self._open.callback(self._staged.close)
@@ -86,7 +91,7 @@ class Staging:
         """Empty tables; what an earlier try has left is thrown away. Raises Misconfigured where the name is taken."""
         self.refuse_taken()
         self.discard()
-        self.reader = Reader("the copy of the log")
+        self.reader, self._counted = Reader("the copy of the log"), 0
         make_tables(self._staged, self._source.log.cell(), views=True)
         with self._staged.database("log").write() as session:
             session.execute(f"COMMENT ON SCHEMA {_schema(self._staged, 'log')} IS '{move}'")
@@ -110,26 +115,60 @@ class Staging:
     def require_same_schema(self) -> None:
         """Raises Misconfigured where the source's tables are not those of this Kept."""
         for namespace in NAMESPACES:
-            source, target = self._source.database(namespace), self._staged.database(namespace)
-            with source.read() as theirs, target.read() as ours:
-                require_same_schema(Side(source, theirs), Side(target, ours))
+            with self._both(namespace) as (theirs, ours):
+                require_same_schema(theirs, ours)
 
     # Copying
 
     def copy_log(self, told: Told) -> int:
-        """What came after what is there already; each event is read back and hashed again. Returns how many they were."""
-        source, target = self._source.database("log"), self._staged.database("log")
+        """What came after what is there already, of events and of what grows with them; each event is read back and hashed
+        again. Returns how many they were."""
         before, head = self.reader.position, self._source.log.position()
-        with source.read() as theirs, target.read() as ours:
-            shape, mine = (shapes_of(Side(*side))[LOG] for side in ((source, theirs), (target, ours)))
-            for rows in pages(theirs, shape, tuple(mine.types), (before,)):
-                with target.write() as session:
-                    fill(Side(target, session), mine, rows, source.dialect)
-                self.reader.read_on(ours, upto=rows[-1][0])
+        with self._both(LOG) as (theirs, ours):
+            shape, mine = shapes_of(theirs)[LOG], shapes_of(ours)[LOG]
+            for rows in pages(theirs.session, shape, tuple(mine.types), (before,)):
+                self._fill(mine, rows)
+                self.reader.read_on(ours.session, upto=rows[-1][0])
                 told(self.reader.position, max(head, self.reader.position))
                 if len(rows) < AT_ONCE:
                     break
+        self._copy_requests()
+        self._count_versions()
         return self.reader.position - before
+
+    def _copy_requests(self) -> None:
+        """Those since the newest that is there: their times never decrease. Several may have the same time."""
+        with self._both(LOG) as (theirs, ours):
+            mine = shapes_of(ours)[REQUEST]
+            by_time = replace(shapes_of(theirs)[REQUEST], key=("recorded_at", "key"))
+            (newest,) = _row(ours.session, "SELECT coalesce(max(recorded_at), 0) FROM request")
+            with ours.database.write() as session:
+                session.execute("DELETE FROM request WHERE recorded_at = ?", (newest,))
+            for rows in pages(theirs.session, by_time, tuple(mine.types), (newest, b"")):
+                self._fill(mine, rows)
+
+    def _count_versions(self) -> None:
+        """Of the streams of what was copied, from the copy itself."""
+        with self._staged.database("log").write() as session:
+            if not self._counted:
+                session.execute("DELETE FROM stream")
+            session.execute(
+                """INSERT INTO stream SELECT stream, max(version) FROM log WHERE position > ? AND position <= ?
+                   GROUP BY stream ON CONFLICT (id) DO UPDATE SET version = excluded.version""",
+                (self._counted, self.reader.position),
+            )
+        self._counted = self.reader.position
+
+    def _fill(self, shape: Shape, rows: list[Row]) -> None:
+        target = self._staged.database("log")
+        with target.write() as session:
+            fill(Side(target, session), shape, rows, self._source.database("log").dialect)
+
+    @contextmanager
+    def _both(self, namespace: str) -> Iterator[tuple[Side, Side]]:
+        source, target = self._source.database(namespace), self._staged.database(namespace)
+        with source.read() as theirs, target.read() as ours:
+            yield Side(source, theirs), Side(target, ours)
 
     def copy_views(self, told: Callable[[str], Told]) -> None:
         """As each view stands now, with its follower's position: it reads on from there."""
@@ -137,12 +176,13 @@ class Staging:
             self._copy(f"views_{service.name}", told(f"copying the views of {service.name}"))
 
     def copy_rest(self, told: Told) -> None:
-        """Everything but events and views, from a source that nobody changes any more; then compares the whole.
+        """All that is left but views, from a source that nobody changes any more; then compares the whole.
 
         Raises log-damaged, transfer-incomplete.
         """
-        self._copy("log", told, leave_out=(LOG,))
+        self._copy("log", told, leave_out=GROWING)
         self._copy("keys", told)
+        self._forget_old_requests()
         with self._staged.database("log").read() as session:
             self.reader.finish(session)
         head = self._source.log.head()
@@ -150,6 +190,15 @@ class Staging:
             raise Refused(
                 "transfer-incomplete", f"the source ends at {head.position}, the copy at {self.reader.position}"
             )
+
+    def _forget_old_requests(self) -> None:
+        """Those that the source has forgotten meanwhile. Raises transfer-incomplete."""
+        with self._both(LOG) as (theirs, ours):
+            (oldest,) = _row(theirs.session, f"SELECT coalesce(min(recorded_at), {2**62}) FROM request")  # noqa: S608 - a number
+            with ours.database.write() as session:
+                session.execute("DELETE FROM request WHERE recorded_at < ?", (oldest,))
+            if count(theirs.session, REQUEST) != count(ours.session, REQUEST):
+                raise Refused("transfer-incomplete", "request: not every row arrived", table=REQUEST)
 
     def _copy(self, namespace: str, told: Told, leave_out: tuple[str, ...] = ()) -> None:
         source, target = self._source.database(namespace), self._staged.database(namespace)
@@ -194,37 +243,7 @@ def _schema(house: House, namespace: str) -> str:
     return database.schema
 
 
-def reachable(address: str) -> None:
-    """Raises Misconfigured for an address that does not work, Unavailable where the server does not answer."""
-    database = Postgres(address, "public")
-    try:
-        with database.read() as session:
-            _one(session)
-    finally:
-        database.close()
-
-
-def without_password(address: str) -> str:
-    """The same address as others may see it. Raises Misconfigured."""
-    try:
-        parts = psycopg.conninfo.conninfo_to_dict(address)
-    except psycopg.ProgrammingError as error:  # not told: it may repeat a password
-        raise Misconfigured("--to is no address that PostgreSQL understands") from error
-    if "password" not in parts:
-        return address
-    return _url({name: str(value) for name, value in parts.items() if name != "password"})
-
-
-def _url(parts: dict[str, str]) -> str:
-    from urllib.parse import quote, urlencode
-
-    host, port, user = parts.pop("host", ""), parts.pop("port", ""), parts.pop("user", "")
-    name = parts.pop("dbname", "")
-    # A socket's folder is no host name of an address: it stands among the options.
-    options = {**({"host": host} if "/" in host or "," in host else {}), **parts}
-    where = (f"{quote(user)}@" if user else "") + ("" if "host" in options else host) + (f":{port}" if port else "")
-    return f"postgresql://{where}/{quote(name)}" + (f"?{urlencode(options)}" if options else "")
-
-
-def _one(session: Session) -> None:
-    session.execute("SELECT 1").fetchone()
+def _row(session: Session, sql: str) -> Row:
+    row = session.execute(sql).fetchone()
+    assert row is not None
+    return row

@@ -14,9 +14,10 @@ import pytest
 from kept.common.v1.record_pb2 import Record
 
 from services.cli import move
+from services.cli.addresses import without_password
 from services.cli.move import Mover
 from services.cli.shown import Shown
-from services.cli.staging import Staging, without_password
+from services.cli.staging import Staging
 from services.kernel.config import Settings
 from services.kernel.errors import Misconfigured, Unavailable
 from services.kernel.house import House
@@ -47,6 +48,10 @@ def moved(here: Settings, there: Settings) -> Any:
     return run_json("move", "--to", there.database, settings=here)
 
 
+def with_option(address: str, option: str) -> str:
+    return f"{address}{'&' if '?' in address else '?'}{option}"
+
+
 @dataclass
 class Done:
     """A cell that has moved, what it was before, and a process that still has its old files open."""
@@ -71,8 +76,7 @@ def done(postgres: str) -> Iterator[Done]:
         old.require()
         old.log.append([save(labelled("jar", 1))])  # its connections and statements are warm
         before, whole, root = records(here), digest(here), old.log.head().root.hex()
-        address = postgres.replace("postgres@", f"postgres:{PASSWORD}@")
-        told = run("move", "--to", address, "--json", settings=here)
+        told = run("move", "--to", with_option(postgres, f"password={PASSWORD}"), "--json", settings=here)
         assert told.exit_code == 0, told.stderr
         yield Done(here, there, told, receipts, before, whole, root, old)
         old.close()
@@ -126,7 +130,7 @@ def test_the_old_files_refuse_in_one_line_that_names_the_new_place(done: Done, t
     for command in (("up", "--no-console"), ("migrate",), ("digest",), ("backup", tmp_path / "copy")):
         told = run(*command, settings=alone)
         assert (told.exit_code, told.stderr.count("\n")) == (78, 1), told.stderr
-        assert f"this cell has moved to {done.there.database}: set KEPT_DATABASE to it" in told.stderr
+        assert f"this cell has moved to {without_password(done.there.database)}: set KEPT_DATABASE to it" in told.stderr
     assert not (tmp_path / "copy").exists()
 
 
@@ -326,6 +330,22 @@ def test_a_move_that_was_interrupted_can_be_abandoned(
     assert done.exit_code == 0, done.stderr
     assert register(here, "c")
     assert not House(there).database("log").exists()
+
+
+@pytest.mark.parametrize("options", [(), ("--abandon",)])
+def test_another_address_does_not_go_on_nor_abandon(
+    here: Settings, there: Settings, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cell may live at the first one already."""
+    with monkeypatch.context() as patch:
+        crash_at("named", patch)
+        with pytest.raises(Crashed):
+            Mover(here, there.database, Shown(quiet=True)).run()
+
+    done = run("move", "--to", with_option(there.database, "application_name=kept"), *options, settings=here)
+
+    assert (done.exit_code, f"moving, to {without_password(there.database)}" in done.stderr) == (78, True)
+    assert not accepts(here)
 
 
 def test_a_move_that_is_done_cannot_be_abandoned(

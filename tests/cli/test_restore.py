@@ -17,6 +17,7 @@ from google.protobuf.json_format import MessageToDict
 from kept.cell.v1.events_pb2 import EpochStarted, KeysDestroyed
 from psycopg.sql import SQL, Identifier
 
+from services.cli.addresses import without_password
 from services.cli.backup_folder import described
 from services.kernel.clock import micros
 from services.kernel.config import Settings
@@ -124,6 +125,32 @@ def test_the_old_log_says_how_far_it_was(sqlite_cell: Cell) -> None:
     told = restored(folder, to, "--old", sqlite_cell.settings.data)
 
     assert told["published_to"] == head(sqlite_cell.settings)
+
+
+def test_an_old_folder_whose_cell_has_moved_is_not_taken_for_the_cell(sqlite_cell: Cell, postgres: str) -> None:
+    """Its files end where it moved: what was published since is elsewhere."""
+    folder = backed_up(sqlite_cell.settings, "a")
+    run_json("move", "--to", postgres, settings=sqlite_cell.settings)
+    register(replace(sqlite_cell.settings, database=postgres), "lost")
+    to = beside(sqlite_cell.settings, "new")
+
+    done = run("restore", folder, "--old", sqlite_cell.settings.data, settings=to)
+
+    assert (done.exit_code, f"has moved: give --old {without_password(postgres)}" in done.stderr) == (78, True)
+    told = restored(folder, to, "--old", postgres)
+    assert told["published_to"] == head(replace(sqlite_cell.settings, database=postgres))
+
+
+@pytest.mark.parametrize("old", ["nowhere", "garbage", "another"])
+def test_an_old_log_that_cannot_be_read_is_told(sqlite_cell: Cell, tmp_path: Path, old: str) -> None:
+    folder = backed_up(sqlite_cell.settings, "a")
+    (tmp_path / "garbage").mkdir()
+    (tmp_path / "garbage" / "log.db").write_bytes(b"garbage" * 999)
+    register(replace(sqlite_cell.settings, cell="another", data=tmp_path / "another"), "b")
+
+    done = run("restore", folder, "--old", tmp_path / old, settings=beside(sqlite_cell.settings, "new"))
+
+    assert (done.exit_code, done.stderr.count("\n"), str(tmp_path / old) in done.stderr) == (78, 1, True), done.stderr
 
 
 def test_the_greatest_of_what_is_known_counts(sqlite_cell: Cell) -> None:
@@ -282,7 +309,7 @@ def erased(sqlite_cell: Cell) -> tuple[Settings, Path, UUID]:
     folder = backed_up(settings, "a", "b")
     subject = subjects(settings)[0]
     house = House(settings)
-    assert erase(house.log, house.database("keys"), subject, actor="operator:ana", at=micros(NOW)) > 0
+    assert erase(house.log, house.database("keys"), subject, actor="user:ana", at=micros(NOW)) > 0
     house.close()
     return settings, folder, subject
 

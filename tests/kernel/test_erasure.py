@@ -18,7 +18,7 @@ AT = 1_700_000_000_000_000
 
 
 def erased(house: House, subject: UUID) -> int:
-    return erasure.erase(house.log, house.database("keys"), subject, actor="operator:ana", at=AT)
+    return erasure.erase(house.log, house.database("keys"), subject, actor="user:ana", at=AT)
 
 
 def last(log: EventLog) -> KeysDestroyed:
@@ -79,7 +79,7 @@ def test_a_start_does_what_a_crash_has_left_undone(sqlite_cell: Cell) -> None:
         migrate(house)
         if house.log.position() == 0:
             made(house)
-            erasure.record(house.log, ANA, {"contact", "case"}, actor="operator:ana", at=AT)
+            erasure.record(house.log, ANA, {"contact", "case"}, actor="user:ana", at=AT)
         else:
             assert house.keys.key_for_opening(ANA, "contact") is None
         house.close()
@@ -87,7 +87,7 @@ def test_a_start_does_what_a_crash_has_left_undone(sqlite_cell: Cell) -> None:
 
 def test_a_key_that_a_copy_never_had_is_not_made_there_either(house: House) -> None:
     """The back-up is from before the key was made; that its owner was erased since is known all the same."""
-    erasure.record(house.log, ANA, {"contact"}, actor="operator:ana", at=AT)
+    erasure.record(house.log, ANA, {"contact"}, actor="user:ana", at=AT)
 
     assert erasure.carry_out(house.database("log"), house.database("keys")) == 0
 
@@ -98,7 +98,7 @@ def test_a_key_that_a_copy_never_had_is_not_made_there_either(house: House) -> N
 def test_all_that_a_log_or_a_key_store_tells_is_found(house: House) -> None:
     made(house)
     erased(house, ANA)
-    erasure.record(house.log, BO, set(), actor="operator:ana", at=AT)
+    erasure.record(house.log, BO, set(), actor="user:ana", at=AT)
 
     assert erasure.recorded(house.database("log")) == {ANA: {"contact", "case"}, BO: set()}
     assert erasure.told_by_keys(house.database("keys")) == {ANA: {"contact", "case"}}

@@ -134,6 +134,27 @@ def test_several_at_once_migrate_one_namespace(cell: Cell) -> None:
     assert versions(cell.database("jars")) == {NAME: 3}
 
 
+def test_only_one_at_a_time_makes_a_cell(cell: Cell) -> None:
+    first, second = cell.house(), cell.house()
+    first.make_folders()
+    entered: list[str] = []
+
+    def enter() -> None:
+        with second.migrating():
+            entered.append("second")
+
+    thread = threading.Thread(target=enter)
+    with first.migrating():
+        thread.start()
+        thread.join(0.5)  # it would be in by now, if nothing kept it out
+        entered.append("first")
+    thread.join(WAITS_S)
+
+    assert entered == ["first", "second"]
+    first.close()
+    second.close()
+
+
 def test_several_at_once_make_one_cell(cell: Cell) -> None:
     def work() -> None:
         with closing(House(cell.settings)) as own:

@@ -29,7 +29,7 @@ Told = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Restored:
-    """From what, up to where, by whom (`operator:NAME`) and why. `published_to` as EpochStarted has it."""
+    """From what, up to where, by whom (`user:NAME`) and why. `published_to` as EpochStarted has it."""
 
     epoch: int
     published_to: int
