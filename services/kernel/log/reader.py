@@ -42,8 +42,8 @@ class SharedReader:
         self._most_bytes = most_bytes
         self._window = _Window(0)
         self._reading_on = threading.Lock()
-        self._reads = 0  # at the window's end, begun
-        self._at_end = 0  # the number of the last one, where it found the end of the log; else 0
+        self._reads = 0  # of the origin under the lock, begun
+        self._found_end = (0, 0)  # which of them last found the log's end, and at which position
 
     def read(self, after: int, limit: int) -> Sequence[Recorded]:
         """As the origin reads: dense and in order, fewer than `limit` only where the log ends."""
@@ -64,17 +64,19 @@ class SharedReader:
         if after < window.start:
             return None
         known = window.cut(after, limit)
-        # Who had to wait for another's read that began after he came, and that found the end, need not look again.
-        if len(known) == limit or (after <= window.end and self._at_end > reads_before):
+        start, wanted = after + len(known), limit - len(known)
+        # Who had to wait while others read need not look again where a read that began after he came found the end.
+        number, end = self._found_end
+        if not wanted or (number > reads_before and start == end):
             return known
         self._reads += 1
-        start, wanted = after + len(known), limit - len(known)
+        number = self._reads
         more = list(map(Shared._make, self._origin.read(start, wanted)))
         # A log that was tampered with may have gaps: that is for the auditor to find, and for followers to read as it is.
         if more and more[0].position == start + 1 and more[-1].position == start + len(more):
             self._keep(more)
-        at_end = len(more) < wanted and self._window.end == start + len(more)
-        self._at_end = self._reads if at_end else 0
+        if len(more) < wanted:
+            self._found_end = (number, more[-1].position if more else start)
         return known + more
 
     def _keep(self, more: list[Shared]) -> None:
@@ -108,10 +110,9 @@ class _Window:
 
     def newest(self, most_events: int, most_bytes: int) -> "_Window":
         """As much of its end as is within both."""
-        place, size = len(self.events), 0
-        while place > len(self.events) - most_events:
-            size += len(self.events[place - 1].record)
-            if size > most_bytes:
+        first, size = len(self.events), 0
+        for event in reversed(self.events[-most_events:] if most_events else ()):
+            if size + len(event.record) > most_bytes:
                 break
-            place -= 1
-        return _Window(self.start + place, self.events[place:], size)
+            first, size = first - 1, size + len(event.record)
+        return _Window(self.start + first, self.events[first:], size)
