@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -50,9 +51,12 @@ class LogEvent(NamedTuple):
 
     position: int
     recorded_at: int
-    occurred_at: int
     record: Record
     body: Message
+
+    @property
+    def occurred_at(self) -> int:
+        return micros_of(self.record.occurred_at)
 
 
 @cache
@@ -69,9 +73,15 @@ def event_classes() -> dict[str, type[Message]]:
     return classes
 
 
+@cache
+def event_parsers() -> dict[str, Callable[[bytes], Message]]:
+    """What makes a message of its bytes, by full name."""
+    return {name: event.FromString for name, event in event_classes().items()}
+
+
 def parse_event(type_name: str, data: bytes) -> Message:
     """Raises KeyError for a type that only a newer Kept knows."""
-    return event_classes()[type_name].FromString(data)
+    return event_parsers()[type_name](data)
 
 
 def full_name(message: type[Message] | Message) -> str:
@@ -83,14 +93,14 @@ def event_id(stream: UUID, version: int) -> str:
 
 
 def log_event(recorded: Recorded) -> LogEvent:
+    """Raises KeyError for a type that only a newer Kept knows."""
     record = Record.FromString(recorded.record)
-    return opened_event(recorded, record)
+    return LogEvent(recorded.position, recorded.recorded_at, record, event_parsers()[record.type](record.data))
 
 
 def opened_event(recorded: Recorded, record: Record) -> LogEvent:
     """The event of a Record that is parsed already. Raises KeyError for a type that only a newer Kept knows."""
-    body = parse_event(record.type, record.data)
-    return LogEvent(recorded.position, recorded.recorded_at, micros_of(record.occurred_at), record, body)
+    return LogEvent(recorded.position, recorded.recorded_at, record, parse_event(record.type, record.data))
 
 
 class ProtobufMapper(Mapper[UUID]):
