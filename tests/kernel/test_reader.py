@@ -263,7 +263,10 @@ class Slow(Watched):
 
 
 def queued(
-    origin: Slow, first: tuple[int, int], others: Sequence[tuple[int, int]], meanwhile: Callable[[], None] = lambda: None
+    origin: Slow,
+    first: tuple[int, int],
+    others: Sequence[tuple[int, int]],
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> list[list[int]]:
     """Positions that each gets who reads (after, limit): the others came, in order, while the first was reading."""
     reader: Any = SharedReader(origin)

@@ -2,18 +2,17 @@
 
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from kept.common.v1.record_pb2 import Record
 
 from services.kernel.database import ScratchSQLite, Session
 from services.kernel.events import LogEvent, event_classes, opened_event
 from services.kernel.house import House
-from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Positions
 from services.kernel.log.schema import migrate
 from services.kernel.policy import Policy
@@ -58,10 +57,10 @@ def verify(
         total = _one(log, "SELECT position FROM head")
         for rows in _batches(log):
             with ExitStack() as writing:
-                sessions = sandbox.open(writing)
+                opened = sandbox.open(writing)
                 for row in rows:
                     try:
-                        _replay(row, chain, sandbox, sessions)
+                        _replay(row, chain, opened)
                     except Exception as error:
                         sandbox.blame(error, row[0])
             progress(chain.position, total)
@@ -73,16 +72,19 @@ def verify(
     return verdict
 
 
-def _replay(
-    row: tuple[Any, ...], chain: Chain, sandbox: "_Sandbox", sessions: tuple[list[Session], list[Session]]
-) -> None:
+def _replay(row: tuple[Any, ...], chain: Chain, opened: "_Opened") -> None:
     recorded, record = chain.check(row)
     if record is None or record.type not in event_classes():
         chain.findings.add("event-unknown", recorded.position, str(recorded.type))
         return
-    sandbox.compare_decision(sessions, recorded, record)
-    if record.type in sandbox.reads:
-        sandbox.read(sessions, opened_event(recorded, record))
+    if record.actor.startswith("policy:"):
+        for policy, session in opened.policies:
+            policy.compare(session, recorded, record)
+    readers = opened.readers.get(record.type)
+    if readers:
+        event = opened_event(recorded, record)
+        for read in readers:
+            read(event)
 
 
 def _batches(log: Session) -> Iterator[list[tuple[Any, ...]]]:
@@ -105,6 +107,24 @@ class _View:
     database: ScratchSQLite
     upto: int
     parked: set[int]
+
+    def read(self, session: Session, event: LogEvent) -> None:
+        if event.position <= self.upto and event.position not in self.parked:
+            self.views.apply(session, event)
+
+
+class _Opened:
+    """The sandbox within one batch: who reads which type of event, views first."""
+
+    def __init__(self, views: list[tuple[_View, Session]], policies: list[tuple[ReplayedPolicy, Session]]) -> None:
+        self.policies = policies
+        self.readers: dict[str, list[Callable[[LogEvent], None]]] = defaultdict(list)
+        for view, session in views:
+            for type_name in view.views.reads:
+                self.readers[type_name].append(partial(view.read, session))
+        for policy, session in policies:
+            for type_name in policy.policy.reads:
+                self.readers[type_name].append(partial(policy.read, session))
 
 
 class _Sandbox:
@@ -135,9 +155,6 @@ class _Sandbox:
             parked = self._parked(log, policy.name)
             replayed = ReplayedPolicy(policy, Positions(log).get(policy.name), parked, findings)
             self._policies.append((replayed, database))
-        self.reads = frozenset().union(
-            *(view.views.reads for view in self._views), *(policy.policy.reads for policy, _ in self._policies)
-        )
 
     def _parked(self, live: Session, follower: str) -> set[int]:
         """Left out here as there; but what is left out is not as it should be, so it is told."""
@@ -146,30 +163,12 @@ class _Sandbox:
             self._findings.add("event-parked", one.position, f"{follower} could not handle it: {one.reason}")
         return {one.position for one in parked}
 
-    def open(self, stack: ExitStack) -> tuple[list[Session], list[Session]]:
+    def open(self, stack: ExitStack) -> _Opened:
         """A transaction on each database, for one batch."""
-        return (
-            [stack.enter_context(view.database.write()) for view in self._views],
-            [stack.enter_context(database.write()) for _, database in self._policies],
+        return _Opened(
+            [(view, stack.enter_context(view.database.write())) for view in self._views],
+            [(policy, stack.enter_context(database.write())) for policy, database in self._policies],
         )
-
-    def read(self, sessions: tuple[list[Session], list[Session]], event: LogEvent) -> None:
-        for view, session in zip(self._views, sessions[0], strict=True):
-            if (
-                event.record.type in view.views.reads
-                and event.position <= view.upto
-                and event.position not in view.parked
-            ):
-                view.views.apply(session, event)
-        for (policy, _), session in zip(self._policies, sessions[1], strict=True):
-            policy.read(session, event)
-
-    def compare_decision(
-        self, sessions: tuple[list[Session], list[Session]], recorded: Recorded, record: Record
-    ) -> None:
-        if record.actor.startswith("policy:"):
-            for (policy, _), session in zip(self._policies, sessions[1], strict=True):
-                policy.compare(session, recorded, record)
 
     def blame(self, error: Exception, position: int) -> None:
         """The event, which its live follower could handle; unless the sandbox failed: a full disk proves nothing."""
