@@ -68,6 +68,8 @@ class Played:
             ViewFollower(service.views, house.log, house.views_database(service.name), house.view_bell)
             for service in SERVICES
         ]
+        for follower in self.followers:
+            follower.source = house.source
         house.log.bell = house.view_bell = _AskedForBell(self.drain)
         self._servicers = {name: servicer(house) for name, servicer in SERVICERS.items()}
 

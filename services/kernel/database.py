@@ -277,7 +277,8 @@ def _code(error: sqlite3.Error) -> int:
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 
 
-sqlite3.register_adapter(UUID, lambda value: value.bytes)
+# Not `value.bytes`: that property would be a second call, for every id of every statement.
+sqlite3.register_adapter(UUID, lambda value: value.int.to_bytes(16, "big"))
 
 
 @lru_cache(maxsize=65_536)

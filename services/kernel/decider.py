@@ -53,4 +53,6 @@ class Decider(Follower):
         return self._upto > 0 and super().step()
 
     def _read(self, after: int) -> Sequence[Recorded]:
-        return [recorded for recorded in super()._read(after) if recorded.position <= self._upto]
+        # Positions are dense, so this many lie up to the bound.
+        limit = min(self._limit, self._upto - after)
+        return self.source.read(after, limit) if limit > 0 else ()

@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
@@ -54,9 +55,12 @@ class LogEvent(NamedTuple):
 
     position: int
     recorded_at: int
-    occurred_at: int
     record: Record
     body: Message
+
+    @property
+    def occurred_at(self) -> int:
+        return micros_of(self.record.occurred_at)
 
 
 @cache
@@ -73,14 +77,20 @@ def event_classes() -> dict[str, type[Message]]:
     return classes
 
 
+@cache
+def event_parsers() -> dict[str, Callable[[bytes], Message]]:
+    """What makes a message of its bytes, by full name."""
+    return {name: event.FromString for name, event in event_classes().items()}
+
+
 def parse_event(type_name: str, data: bytes) -> Message:
     """Raises newer-kept-needed for a type that only a newer Kept knows: whoever does not know what happened decides nothing
     about it. During an update the same may be asked again, until a newer process answers."""
-    kind = event_classes().get(type_name)
-    if kind is None:
+    parse = event_parsers().get(type_name)
+    if parse is None:
         message = "a newer Kept has recorded what this one does not know; try again once all are updated"
         raise Unavailable("newer-kept-needed", message, retry_after_s=1.0, type=type_name)
-    return kind.FromString(data)
+    return parse(data)
 
 
 def full_name(message: type[Message] | Message) -> str:
@@ -98,15 +108,16 @@ def event_id(stream: UUID, version: int) -> str:
 
 
 def log_event(recorded: Recorded) -> LogEvent:
+    """Raises KeyError for a type that only a newer Kept knows."""
     record = Record.FromString(recorded.record)
-    return opened_event(recorded, record)
+    return LogEvent(recorded.position, recorded.recorded_at, record, event_parsers()[record.type](record.data))
 
 
 def opened_event(recorded: Recorded, record: Record) -> LogEvent:
     """The event of a Record that is parsed already. One that only a newer Kept knows opens as Empty: its Record still says
     when it was true, and whom it concerns."""
-    body = event_classes().get(record.type, Empty).FromString(record.data)
-    return LogEvent(recorded.position, recorded.recorded_at, micros_of(record.occurred_at), record, body)
+    parse = event_parsers().get(record.type, Empty.FromString)
+    return LogEvent(recorded.position, recorded.recorded_at, record, parse(record.data))
 
 
 @dataclass(frozen=True, slots=True)

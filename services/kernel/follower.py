@@ -17,6 +17,7 @@ from services.kernel.events import LogEvent, full_name, log_event
 from services.kernel.log.event_log import EventLog, NotAtHead
 from services.kernel.log.port import Recorded, Source
 from services.kernel.log.positions import Fenced, Parked, Positions
+from services.kernel.log.reader import opened
 from services.kernel.telemetry import follower_lag
 
 BATCH = 500
@@ -60,8 +61,9 @@ class Follower(ABC):
         self.source: Source = log
         self.reads = reads
         self._limit = batch
+        # As of its last commit, which only it can have followed since: else the next one is fenced.
         self._position: int | None = None
-        self._parked_keys: set[str] = set()  # of the transaction under way
+        self._parked_keys: set[str] | None = None
 
     @property
     @abstractmethod
@@ -100,7 +102,9 @@ class Follower(ABC):
         if not events:
             return self._idle(start)
         self._position = self._commit_around_poison(Batch(start, events))
-        follower_lag.set(max(0, self.log.position() - self._position), {"follower": self.name})
+        # A batch that is not full ends where the log ended; only behind a full one there may be more.
+        lag = max(0, self.log.position() - self._position) if len(events) == self._limit else 0
+        follower_lag.set(lag, {"follower": self.name})
         return True
 
     def _read(self, after: int) -> Sequence[Recorded]:
@@ -127,43 +131,44 @@ class Follower(ABC):
     def _forget(self) -> None:
         """Drops what was kept in memory; the database knows."""
         self._position = None
+        self._parked_keys = None
 
     # For subclasses, inside their transaction
 
     def _handle_all(self, session: Session, batch: Batch) -> None:
-        # Of this transaction: one that was rolled back may have parked or released others.
-        self._parked_keys = Positions(session).parked_keys(self.name)
+        if self._parked_keys is None:
+            self._parked_keys = Positions(session).parked_keys(self.name)
         for index, recorded in enumerate(batch.events):
             if recorded.type == RELEASED:
-                self._release(session, log_event(recorded), index, batch.stop_at)
+                self._release(session, opened(recorded), index, batch.stop_at, self._parked_keys)
             elif recorded.type in self.reads:
+                park = batch.park_first if index == 0 else None
                 try:
-                    self._handle_or_queue(session, recorded, batch.park_first if index == 0 else None)
+                    self._handle_or_queue(session, opened(recorded), park, self._parked_keys)
                 except TRANSIENT:
                     raise
                 except Exception as error:
                     raise self._blame(error, Poisoned(index, type(error).__name__)) from error
 
-    def _handle_or_queue(self, session: Session, recorded: Recorded, park: str | None) -> None:
-        event = log_event(recorded)
-        if park is None and not self._parked_keys:
+    def _handle_or_queue(self, session: Session, event: LogEvent, park: str | None, parked_keys: set[str]) -> None:
+        if park is None and not (parked_keys and self.key(event) in parked_keys):
             self.handle(session, event)
             return
         key = self.key(event)
-        if park is None and key not in self._parked_keys:
-            self.handle(session, event)
-            return
         Positions(session).park(Parked(self.name, event.position, key, park or "queues behind a parked event"))
+        parked_keys.add(key)
 
     def _blame(self, error: Exception, poisoned: Poisoned) -> Exception:
         """The event, unless the database failed: a full disk or a lost connection parks nothing."""
         refusal = self.database.translate(error)
         return refusal if isinstance(refusal, TRANSIENT) else poisoned
 
-    def _release(self, session: Session, event: LogEvent, index: int, stop_at: int | None) -> None:
+    def _release(
+        self, session: Session, event: LogEvent, index: int, stop_at: int | None, parked_keys: set[str]
+    ) -> None:
         release = event.body
         assert isinstance(release, ParkedKeyReleased)
-        if release.follower != self.name or release.key not in self._parked_keys:
+        if release.follower != self.name or release.key not in parked_keys:
             return
         positions = Positions(session)
         waiting = [parked for parked in positions.parked(self.name) if parked.key == release.key]
@@ -181,7 +186,7 @@ class Follower(ABC):
                 # What it half did goes back with the whole transaction.
                 raise self._blame(error, Poisoned(index, type(error).__name__, parked.position)) from error
             positions.unpark(self.name, parked.position)
-        self._parked_keys.discard(release.key)
+        parked_keys.discard(release.key)
 
     @abstractmethod
     def handle(self, session: Session, event: LogEvent) -> None:

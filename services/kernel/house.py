@@ -15,6 +15,7 @@ from services.kernel.errors import Misconfigured
 from services.kernel.log.bell import Bell, PostgresBell, SocketBell
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Source
+from services.kernel.log.reader import SharedReader
 from services.kernel.log.recorder import LogRecorder
 from services.kernel.privacy import KeyStore, Sealer, read_master_key
 
@@ -93,9 +94,14 @@ class House:
         return EventLog(self.database("log"), self._bell("log"))
 
     @cached_property
-    def source(self) -> Source:
-        """Where this process's followers read."""
+    def origin(self) -> Source:
+        """Where this process reads what its followers are given."""
         return self.log
+
+    @cached_property
+    def source(self) -> Source:
+        """Where this process's followers read: one reader for them all."""
+        return SharedReader(self.origin)
 
     @cached_property
     def view_bell(self) -> Bell:

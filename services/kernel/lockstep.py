@@ -7,10 +7,11 @@ the clock moved. One that has nothing to do commits nothing, so a tick costs wha
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from kept.cell.v1.events_pb2 import ParkedKeyReleased, TimeAdvanced
 
-from services.kernel.database import Dialect, Session, marks
+from services.kernel.database import Dialect, Session
 from services.kernel.events import full_name
 
 TIME, RELEASED = full_name(TimeAdvanced), full_name(ParkedKeyReleased)
@@ -33,10 +34,16 @@ def lockstep_tables(_dialect: Dialect) -> list[str]:
 @dataclass(frozen=True, slots=True)
 class _Decider:
     name: str
-    reads: tuple[str, ...]
+    reads: frozenset[str]
     eager: int
     next_due: int | None
     position: int
+
+    def wants(self, type_name: str, now: int) -> bool:
+        """The time only where something fell due while it moved; an operator's release always."""
+        if type_name == TIME:
+            return self.next_due is not None and self.next_due < now
+        return type_name in self.reads or type_name == RELEASED
 
 
 class Lockstep:
@@ -93,17 +100,28 @@ class Lockstep:
             """SELECT d.name, d.reads, d.eager, d.next_due, f.position FROM decider d JOIN follower f ON f.name = d.name
                ORDER BY d.rank, d.name"""
         ).fetchall()
-        deciders = (_Decider(name, tuple(json.loads(reads)), *rest) for name, reads, *rest in rows)
-        return next((decider.name for decider in deciders if self._is_busy(decider, limit, now)), None)
+        deciders = [_Decider(name, _names(reads), *rest) for name, reads, *rest in rows]
+        first = min((one.position for one in deciders if one.position >= limit - FAR), default=limit)
+        types: list[str] | None = None  # of the positions after `first`, read once for all, when the first asks
+        for decider in deciders:
+            if decider.eager and decider.next_due is not None and decider.next_due <= now:
+                return decider.name
+            if limit <= decider.position:
+                continue
+            if decider.position < first:
+                return decider.name  # so far behind that it reads on whatever comes
+            types = self._types(first, limit) if types is None else types
+            if any(decider.wants(type_name, now) for type_name in types[decider.position - first :]):
+                return decider.name
+        return None
 
-    def _is_busy(self, decider: _Decider, limit: int, now: int) -> bool:
-        if decider.eager and decider.next_due is not None and decider.next_due <= now:
-            return True
-        if limit <= decider.position:
-            return False
-        if limit - decider.position > FAR:
-            return True
-        is_due = decider.next_due is not None and decider.next_due < now
-        wanted = {*decider.reads, RELEASED} - {TIME} | ({TIME} if is_due else set())
-        sql = f"SELECT 1 FROM log WHERE position > ? AND position <= ? AND type IN ({marks(len(wanted))}) LIMIT 1"  # noqa: S608 - marks alone
-        return self._session.execute(sql, (decider.position, limit, *wanted)).fetchone() is not None
+    def _types(self, after: int, upto: int) -> list[str]:
+        rows = self._session.execute(
+            "SELECT type FROM log WHERE position > ? AND position <= ? ORDER BY position", (after, upto)
+        )
+        return [type_name for (type_name,) in rows.fetchall()]
+
+
+@lru_cache(maxsize=256)
+def _names(reads: str) -> frozenset[str]:
+    return frozenset(json.loads(reads))

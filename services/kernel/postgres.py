@@ -149,7 +149,8 @@ class _Session:
         self._connection = connection
 
     def execute(self, sql: str, parameters: Sequence[object] = ()) -> Cursor:
-        return cast(Cursor, self._connection.execute(_percent(sql), parameters))
+        # Binary results: bytes come as they are, not as twice as many hexadecimal digits.
+        return cast(Cursor, self._connection.execute(_percent(sql), parameters, binary=True))
 
     def executemany(self, sql: str, rows: Sequence[Sequence[object]]) -> None:
         with self._connection.cursor() as cursor:

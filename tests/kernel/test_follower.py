@@ -119,6 +119,69 @@ def test_a_stale_holder_is_fenced_and_leaves_no_trace(house: House, follower: Vi
     stale_house.close()
 
 
+def test_a_stale_holder_learns_what_another_has_parked_meanwhile(
+    house: House, follower: ViewFollower, trouble: Trouble, cell: Cell
+) -> None:
+    stale_house = cell.house()
+    stale = make(stale_house)
+    given(house.log, labelled("a", 1, "x"))
+    assert drain(stale) == 1, "and it knows that nothing is parked"
+    trouble.always["bad"] = BAD
+    given(house.log, labelled("a", 2, "bad"), labelled("b", 1, "y"))
+    drain(follower)
+    given(house.log, labelled("a", 3, "z"))
+
+    with pytest.raises(Fenced):
+        stale.step()
+    drain(stale)
+
+    assert rows(stale) == {"a": "x", "b": "y"}
+    assert parked(stale) == [(2, str(jar_id("a"))), (4, str(jar_id("a")))]
+    stale_house.close()
+
+
+def test_a_stale_holder_learns_what_another_has_released_meanwhile(
+    house: House, follower: ViewFollower, trouble: Trouble, cell: Cell
+) -> None:
+    trouble.always["bad"] = BAD
+    given(house.log, labelled("a", 1, "bad"), labelled("a", 2, "x"))
+    drain(follower)
+    other_house = cell.house()
+    other = make(other_house)
+    given(house.log, released(1, follower.name, str(jar_id("a")), skip_first=True))
+    drain(other)
+    given(house.log, labelled("a", 3, "y"))
+
+    with pytest.raises(Fenced):
+        follower.step()
+    drain(follower)
+
+    assert (rows(follower), parked(follower)) == ({"a": "x y"}, [])
+    other_house.close()
+
+
+# Telling how far it is
+
+
+def test_the_lag_is_told_after_each_batch(
+    house: House, follower: ViewFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[int, str]] = []
+
+    class Gauge:
+        def set(self, lag: int, attributes: dict[str, str]) -> None:
+            told.append((lag, attributes["follower"]))
+
+    monkeypatch.setattr("services.kernel.follower.follower_lag", Gauge())
+    given(house.log, *(labelled("a", version, str(version)) for version in range(1, 6)))
+    follower._limit = 2
+    drain(follower)
+    given(house.log, labelled("a", 6))
+    drain(follower)
+
+    assert told == [(lag, follower.name) for lag in (3, 1, 0, 0)]
+
+
 # Faults that pass
 
 

@@ -30,6 +30,7 @@ from services.kernel.database import marks
 from services.kernel.decider import Decider
 from services.kernel.events import event_id, full_name
 from services.kernel.house import House
+from services.kernel.log.reader import Shared
 from services.kernel.privacy import Place, Sealer
 from services.kernel.tables import Table
 from services.sla.policies import SlaPolicy
@@ -70,6 +71,20 @@ def test_nothing_differs_in_an_imported_history(history: Path) -> None:
     assert (verdict.events, verdict.older) == (len(Forger.records(_Read(history))), {})
     assert verdict.decisions > 4 * INCIDENTS
     assert verdict.rows > 4 * INCIDENTS
+
+
+def test_followers_leave_the_messages_that_they_share_as_they_were_recorded(tmp_path: Path) -> None:
+    with played(tmp_path / "cell", FixedClock(START)) as cell:
+        live(cell)
+        head = cell.house.log.position()
+        shared = cell.house.source.read(0, head)
+
+    assert len(shared) == head
+    for recorded in shared:
+        assert isinstance(recorded, Shared)
+        event = recorded.opened()
+        assert event.record.SerializeToString(deterministic=True) == recorded.record
+        assert event.body.SerializeToString(deterministic=True) == event.record.data, event.record.type
 
 
 def test_the_root_is_the_recorded_one(history: Path) -> None:

@@ -162,7 +162,7 @@ class EventLog:
                 "SELECT position, type, recorded_at, record FROM log WHERE position > ? ORDER BY position LIMIT ?",
                 (after, limit),
             )
-            return [Recorded(*row) for row in rows]
+            return list(map(Recorded._make, rows.fetchall()))
 
     def select(self, which: Selection, after: int, upto: int, limit: int) -> list[Recorded]:
         """Events after a position and up to another that are selected, in order, at most `limit`."""

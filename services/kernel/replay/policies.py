@@ -28,11 +28,8 @@ class ReplayedPolicy:
         self.decisions = 0
 
     def read(self, session: Session, event: LogEvent) -> None:
-        if (
-            event.position <= self.upto
-            and event.record.type in self.policy.reads
-            and event.position not in self._parked
-        ):
+        """One event of the types that the policy reads."""
+        if event.position <= self.upto and event.position not in self._parked:
             work = Work(session, self._aggregates)
             self.policy.decide(work, event)
             self._expect(work, event.position)

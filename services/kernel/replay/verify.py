@@ -2,18 +2,16 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from kept.common.v1.record_pb2 import Record
 
 from services.kernel.database import ScratchSQLite, Session
 from services.kernel.events import LogEvent, event_classes, opened_event
 from services.kernel.house import House
-from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Positions
 from services.kernel.log.schema import migrate
 from services.kernel.policy import Policy
@@ -58,10 +56,10 @@ def verify(
         total = _one(log, "SELECT position FROM head")
         for rows in _batches(log):
             with ExitStack() as writing:
-                sessions = sandbox.open(writing)
+                opened = sandbox.open(writing)
                 for row in rows:
                     try:
-                        _replay(row, chain, sandbox, sessions)
+                        _replay(row, chain, opened)
                     except Exception as error:
                         sandbox.blame(error, row[0])
             progress(chain.position, total)
@@ -73,16 +71,18 @@ def verify(
     return verdict
 
 
-def _replay(
-    row: tuple[Any, ...], chain: Chain, sandbox: "_Sandbox", sessions: tuple[list[Session], list[Session]]
-) -> None:
+def _replay(row: tuple[Any, ...], chain: Chain, opened: "_Opened") -> None:
     recorded, record = chain.check(row)
     if record is None or record.type not in event_classes():
         chain.findings.add("event-unknown", recorded.position, str(recorded.type))
-    else:
-        sandbox.compare_decision(sessions, recorded, record)
-    if record is not None and sandbox.reads(record.type):
-        sandbox.read(sessions, opened_event(recorded, record))
+    elif record.actor.startswith("policy:"):
+        for policy, session in opened.policies:
+            policy.compare(session, recorded, record)
+    readers = opened.readers(record.type) if record is not None else ()
+    if record is not None and readers:
+        event = opened_event(recorded, record)
+        for read in readers:
+            read(event)
 
 
 def _batches(log: Session) -> Iterator[list[tuple[Any, ...]]]:
@@ -106,6 +106,31 @@ class _View:
     upto: int
     parked: set[int]
 
+    def read(self, session: Session, event: LogEvent) -> None:
+        if event.position <= self.upto and event.position not in self.parked:
+            self.views.apply(session, event)
+
+
+_Read = Callable[[LogEvent], None]
+
+
+class _Opened:
+    """The sandbox within one batch: who reads which type of event, views first."""
+
+    def __init__(self, views: list[tuple[_View, Session]], policies: list[tuple[ReplayedPolicy, Session]]) -> None:
+        self.policies = policies
+        self._all: list[tuple[Container[str], _Read]] = [
+            *((view.views.reads, partial(view.read, session)) for view, session in views),
+            *((policy.policy.reads, partial(policy.read, session)) for policy, session in policies),
+        ]
+        self._readers: dict[str, list[_Read]] = {}
+
+    def readers(self, type_name: str) -> list[_Read]:
+        found = self._readers.get(type_name)
+        if found is None:
+            found = self._readers[type_name] = [read for reads, read in self._all if type_name in reads]
+        return found
+
 
 class _Sandbox:
     """Fresh databases beside the live ones; nothing outside them is written."""
@@ -119,7 +144,6 @@ class _Sandbox:
         findings: Findings,
     ) -> None:
         self._findings = findings
-        self._reads: dict[str, bool] = {}
         self._views = []
         for views, live in live_views:
             database = ScratchSQLite(folder / f"{views.name}.db")
@@ -137,13 +161,6 @@ class _Sandbox:
             replayed = ReplayedPolicy(policy, Positions(log).get(policy.name), parked, findings)
             self._policies.append((replayed, database))
 
-    def reads(self, type_name: str) -> bool:
-        """Whether anybody reads such events."""
-        if type_name not in self._reads:
-            readers = [view.views.reads for view in self._views] + [policy.policy.reads for policy, _ in self._policies]
-            self._reads[type_name] = any(type_name in reads for reads in readers)
-        return self._reads[type_name]
-
     def _parked(self, live: Session, follower: str) -> set[int]:
         """Left out here as there; but what is left out is not as it should be, so it is told."""
         parked = Positions(live).parked(follower)
@@ -151,30 +168,12 @@ class _Sandbox:
             self._findings.add("event-parked", one.position, f"{follower} could not handle it: {one.reason}")
         return {one.position for one in parked}
 
-    def open(self, stack: ExitStack) -> tuple[list[Session], list[Session]]:
+    def open(self, stack: ExitStack) -> _Opened:
         """A transaction on each database, for one batch."""
-        return (
-            [stack.enter_context(view.database.write()) for view in self._views],
-            [stack.enter_context(database.write()) for _, database in self._policies],
+        return _Opened(
+            [(view, stack.enter_context(view.database.write())) for view in self._views],
+            [(policy, stack.enter_context(database.write())) for policy, database in self._policies],
         )
-
-    def read(self, sessions: tuple[list[Session], list[Session]], event: LogEvent) -> None:
-        for view, session in zip(self._views, sessions[0], strict=True):
-            if (
-                event.record.type in view.views.reads
-                and event.position <= view.upto
-                and event.position not in view.parked
-            ):
-                view.views.apply(session, event)
-        for (policy, _), session in zip(self._policies, sessions[1], strict=True):
-            policy.read(session, event)
-
-    def compare_decision(
-        self, sessions: tuple[list[Session], list[Session]], recorded: Recorded, record: Record
-    ) -> None:
-        if record.actor.startswith("policy:"):
-            for (policy, _), session in zip(self._policies, sessions[1], strict=True):
-                policy.compare(session, recorded, record)
 
     def blame(self, error: Exception, position: int) -> None:
         """The event, which its live follower could handle; unless the sandbox failed: a full disk proves nothing."""
