@@ -51,6 +51,8 @@ SERVICES = (
 NAMES = tuple(service.name for service in SERVICES)
 # Runs in a process of its own, the only one with credentials for the outside.
 SENDER = sender.NAME
+# Runs in a process of its own where there is a broker; it is no service's.
+RELAY = "relay"
 
 
 def services(names: tuple[str, ...]) -> tuple[Service, ...]:
@@ -59,10 +61,12 @@ def services(names: tuple[str, ...]) -> tuple[Service, ...]:
 
 
 def workers(names: tuple[str, ...]) -> list[type[Any]]:
-    """What a worker process runs: these services' followers, or all services'. The sender runs only where it is named."""
+    """What a worker process runs: these services' followers, or all services'. Sender and relay run only where named."""
     found = [service.worker() for service in services(names)]
     if SENDER in names:
         found.append(cast(type[Any], import_module("services.notification.worker").SenderWorker))
+    if RELAY in names:
+        found.append(cast(type[Any], import_module("services.kernel.copy.worker").RelayWorker))
     return found
 
 

@@ -74,9 +74,14 @@ class House:
         return EventLog(self.database("log"), self._bell("log"))
 
     @cached_property
+    def origin(self) -> Source:
+        """What this process's followers are served from: the log, unless the process sets a copy of it here."""
+        return self.log
+
+    @cached_property
     def source(self) -> Source:
         """Where this process's followers read."""
-        return self.log
+        return self.origin
 
     @cached_property
     def view_bell(self) -> Bell:
