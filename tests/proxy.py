@@ -4,6 +4,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from urllib.parse import urlsplit
 
 AT_ONCE = 65536
 
@@ -88,8 +89,12 @@ def _shut(one: socket.socket) -> None:
 
 
 @contextmanager
-def proxy_to(host: str, port: int) -> Iterator[Proxy]:
-    proxy = Proxy(host, port)
+def proxy_to(address: str) -> Iterator[Proxy]:
+    """In front of the server of a URL."""
+    url = urlsplit(address)
+    assert url.hostname is not None
+    assert url.port is not None
+    proxy = Proxy(url.hostname, url.port)
     try:
         yield proxy
     finally:

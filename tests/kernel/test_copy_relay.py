@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,13 +10,12 @@ from services.kernel.copy.broker import Confirms
 from services.kernel.copy.messages import stream_name
 from services.kernel.copy.relay import Relay
 from services.kernel.house import House
-from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Fenced, Positions
 from tests.broker import Copy, drop, eventually, relayed
 from tests.databases import Cell
-from tests.kernel.toys import given, labelled
-from tests.proxy import Proxy, proxy_to
+from tests.kernel.copying import publish_all, through, told
+from tests.proxy import Proxy
 
 
 @contextmanager
@@ -28,40 +26,10 @@ def relay_of(house: House, address: str) -> Iterator[Relay]:
     relay.close()
 
 
-@pytest.fixture
-def relay(house: House, copy: Copy) -> Iterator[Relay]:
-    with relay_of(house, copy.address) as made:
-        yield made
-
-
-@pytest.fixture
-def proxy(broker: str) -> Iterator[Proxy]:
-    url = urlsplit(broker)
-    with proxy_to(url.hostname or "", url.port or 5672) as made:
-        yield made
-
-
-def through(proxy: Proxy, address: str) -> str:
-    url = urlsplit(address)
-    credentials, _, _ = url.netloc.rpartition("@")
-    return url._replace(netloc=f"{credentials}@127.0.0.1:{proxy.port}").geturl()
-
-
-def told(log: EventLog, first: int, last: int) -> None:
-    """The log holds these positions, a jar's labels."""
-    given(log, *(labelled("a", version, f"label {version}") for version in range(first, last + 1)))
-
-
-def publishes_all(relay: Relay) -> None:
-    """Steps until it stands at the head."""
-    while relay.position() < relay.log.position():
-        relay.step()
-
-
 def test_the_stream_has_every_event_as_the_log_has_it_in_order(house: House, copy: Copy, relay: Relay) -> None:
-    told(house.log, 1, 450)
+    told(house, 1, 450)
 
-    publishes_all(relay)
+    publish_all(relay)
 
     assert copy.events(upto=450) == house.log.read(0, 1000)
     assert relayed(house) == 450
@@ -73,13 +41,13 @@ def test_an_empty_log_has_no_stream(house: House, relay: Relay) -> None:
 
 
 def test_another_relay_goes_on_where_the_first_one_stood(house: House, copy: Copy, relay: Relay) -> None:
-    told(house.log, 1, 300)
-    publishes_all(relay)
+    told(house, 1, 300)
+    publish_all(relay)
     relay.close()
-    told(house.log, 301, 500)
+    told(house, 301, 500)
 
     with relay_of(house, copy.address) as another:
-        publishes_all(another)
+        publish_all(another)
 
     positions = copy.positions(upto=500)
     assert first_ones(positions) == list(range(1, 501))
@@ -92,10 +60,10 @@ def test_what_was_not_confirmed_is_published_again(
     """The broker has it all, but its confirms are lost."""
     monkeypatch.setattr("services.kernel.copy.broker.ANSWERED_WITHIN_S", 0.5)
     copy = Copy(broker, sqlite_house)
-    told(sqlite_house.log, 1, 100)
+    told(sqlite_house, 1, 100)
     with relay_of(sqlite_house, through(proxy, broker)) as relay:
-        publishes_all(relay)
-        told(sqlite_house.log, 101, 200)
+        publish_all(relay)
+        told(sqlite_house, 101, 200)
         proxy.stall(answers_only=True)
 
         assert not relay.step()
@@ -109,16 +77,16 @@ def test_what_was_not_confirmed_is_published_again(
 
 
 def test_a_relay_that_another_has_overtaken_moves_nothing(house: House, copy: Copy, relay: Relay) -> None:
-    told(house.log, 1, 10)
-    publishes_all(relay)
-    told(house.log, 11, 20)
+    told(house, 1, 10)
+    publish_all(relay)
+    told(house, 11, 20)
     with house.log.database.write() as session:
         Positions(session).move("relay", 10, 15)
 
     with pytest.raises(Fenced):
         relay.step()
     assert relayed(house) == 15
-    publishes_all(relay)
+    publish_all(relay)
 
     assert first_ones(copy.positions(upto=20)) == list(range(1, 21))
 
@@ -127,10 +95,10 @@ def test_a_stream_that_was_deleted_is_made_again_from_the_log(
     house: House, copy: Copy, relay: Relay, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Noticed by what is published next."""
-    told(house.log, 1, 250)
-    publishes_all(relay)
+    told(house, 1, 250)
+    publish_all(relay)
     copy.delete()
-    told(house.log, 251, 260)
+    told(house, 251, 260)
 
     eventually(lambda: relay.step() and relayed(house) == 260)
 
@@ -140,9 +108,9 @@ def test_a_stream_that_was_deleted_is_made_again_from_the_log(
 
 def test_a_stream_that_was_deleted_is_made_again_although_nothing_happens(sqlite_house: House, broker: str) -> None:
     copy = Copy(broker, sqlite_house)
-    told(sqlite_house.log, 1, 250)
+    told(sqlite_house, 1, 250)
     with relay_of(sqlite_house, broker) as relay:
-        publishes_all(relay)
+        publish_all(relay)
         copy.delete()
 
         eventually(lambda: relay.step() and relayed(sqlite_house) == 250)
@@ -153,13 +121,13 @@ def test_a_stream_that_was_deleted_is_made_again_although_nothing_happens(sqlite
 
 def test_a_stream_whose_end_the_broker_has_lost_is_mended(house: House, copy: Copy, relay: Relay) -> None:
     """It confirms before its disk has it."""
-    told(house.log, 1, 500)
-    publishes_all(relay)
+    told(house, 1, 500)
+    publish_all(relay)
     relay.close()
     copy.delete()
     copy.put(house.log.read(0, 300))
 
-    publishes_all_again(relay)
+    publish_all_again(relay)
 
     assert relayed(house) == 500
     assert first_ones(copy.positions(upto=500)) == list(range(1, 501))
@@ -169,8 +137,8 @@ def test_a_stream_whose_end_the_broker_has_lost_is_mended(house: House, copy: Co
 def test_a_stream_that_holds_something_else_is_made_again(
     house: House, copy: Copy, relay: Relay, strange: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    told(house.log, 1, 20)
-    publishes_all(relay)
+    told(house, 1, 20)
+    publish_all(relay)
     relay.close()
     copy.delete()
     if strange == "no event":
@@ -182,19 +150,19 @@ def test_a_stream_that_holds_something_else_is_made_again(
     else:
         copy.put([Recorded(20, "kept.cell.v1.PolicyDeployed", 0, b"of another time")])
 
-    publishes_all_again(relay)
+    publish_all_again(relay)
 
     assert copy.events(upto=20) == house.log.read(0, 100)
     assert "holds what this log does not" in caplog.text
 
 
 def test_two_cells_of_one_name_have_a_stream_each(cell: Cell, house: House, copy: Copy) -> None:
-    told(house.log, 1, 1)
+    told(house, 1, 1)
     mine = copy.stream
     settings = replace(cell.settings, database="", data=cell.settings.data / "other")
     other = House(replace(settings, master_key=settings.data / "master.key"))
     other.make()
-    told(other.log, 1, 1)
+    told(other, 1, 1)
 
     theirs = stream_name(other.log)
     other.close()
@@ -208,7 +176,7 @@ def test_a_broker_that_is_away_is_told_once_and_asked_seldom(
     sqlite_house: House, broker: str, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     copy = Copy(broker, sqlite_house)
-    told(sqlite_house.log, 1, 10)
+    told(sqlite_house, 1, 10)
     proxy.cut()
     with relay_of(sqlite_house, through(proxy, broker)) as relay:
         for _ in range(1000):
@@ -241,7 +209,7 @@ def first_ones(positions: Sequence[int]) -> list[int]:
     return list(dict.fromkeys(positions))
 
 
-def publishes_all_again(relay: Relay) -> None:
+def publish_all_again(relay: Relay) -> None:
     """It has to find out first that it is not at the head."""
     relay.step()
-    publishes_all(relay)
+    publish_all(relay)
