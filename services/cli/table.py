@@ -12,6 +12,7 @@ from services.kernel.cell import deploy
 from services.kernel.errors import Misconfigured
 from services.kernel.house import House
 from services.kernel.lockstep import Lockstep
+from services.kernel.log.positions import Positions
 from services.kernel.policy import Policy, PolicyFollower
 from services.kernel.views import ViewFollower, ViewSet
 from services.notification import sender
@@ -89,6 +90,8 @@ def migrate(house: House) -> None:
     sender.migrate_sender(house.log, rank=len(deciders))
     with house.log.database.write() as session:
         Lockstep(session).keep_only(frozenset(decider.name for decider in deciders) | {SENDER})
+        if not house.settings.broker:
+            Positions(session).forget(RELAY)  # else it would lag behind for ever
 
 
 def deploy_policies(house: House, names: tuple[str, ...]) -> None:

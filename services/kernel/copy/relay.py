@@ -15,7 +15,7 @@ from services.kernel.events import LogEvent
 from services.kernel.follower import Batch, Follower
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Recorded
-from services.kernel.log.positions import Positions
+from services.kernel.log.positions import Fenced, Positions
 from services.kernel.telemetry import follower_lag, relay_published
 
 NAME = "relay"
@@ -54,6 +54,9 @@ class Relay(Follower):
             if self._link is None and not self._attach():
                 return False
             return super()._step()
+        except Fenced:
+            self.close()  # somebody moved it, or took its name out of the table: look again where the stream ends
+            raise
         except BrokerAway as away:
             self._lose(away)
             return False
@@ -106,6 +109,7 @@ class Relay(Follower):
         return True
 
     def _step_back(self, link: Link) -> None:
+        self.register()
         position = self.position()
         end = self._end(link, position)
         link.make(self._stream)

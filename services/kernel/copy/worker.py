@@ -11,9 +11,7 @@ def relay(house: House) -> Relay:
     """Raises Misconfigured."""
     if not house.settings.broker:
         raise Misconfigured("KEPT_BROKER is not set: without a broker there is nothing to relay to")
-    made = Relay(house.log, house.settings.broker)
-    made.register()
-    return made
+    return Relay(house.log, house.settings.broker)
 
 
 class RelayWorker:
