@@ -107,6 +107,11 @@ def eventually(so: Callable[[], bool], within_s: float = ANSWERS_WITHIN_S) -> No
         pause.wait(0.01)
 
 
+def first_ones(positions: Sequence[int]) -> list[int]:
+    """In the order in which each came first."""
+    return list(dict.fromkeys(positions))
+
+
 def drop(copy: Copy) -> None:
     if stream_name(copy._house.log) is not None:
         try:

@@ -1,6 +1,6 @@
 """The relay: the log in the broker's stream, in order, at least once, and again whenever the stream has lost it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from services.kernel.copy.relay import Relay
 from services.kernel.house import House
 from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Fenced, Positions
-from tests.broker import Copy, drop, eventually, relayed
+from tests.broker import Copy, drop, eventually, first_ones, relayed
 from tests.databases import Cell
 from tests.kernel.copying import publish_all, through, told
 from tests.proxy import Proxy
@@ -202,11 +202,6 @@ def test_confirms_count_from_the_first_message_on_in_whatever_order_they_come() 
         seen.append(confirms.confirmed)
 
     assert seen == [0, 2, 2, 3, 5, 5, 9]
-
-
-def first_ones(positions: Sequence[int]) -> list[int]:
-    """In the order in which each came first."""
-    return list(dict.fromkeys(positions))
 
 
 def publish_all_again(relay: Relay) -> None:

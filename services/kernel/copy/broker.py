@@ -43,7 +43,9 @@ def _told() -> Iterator[None]:
         code = getattr(error, "reply_code", None)
         if code == NOT_FOUND:
             raise CopyGone from error
-        raise BrokerAway(f"{type(error).__name__} {code}" if code else type(error).__name__) from error
+        kind = type(error).__name__
+        why = f"refuses ({kind}, {code})" if code else f"cannot be reached, or was lost ({kind})"
+        raise BrokerAway(f"the broker {why}; see KEPT_BROKER") from error
 
 
 class Link:
@@ -102,9 +104,9 @@ class Link:
             before, until = confirms.confirmed, time.monotonic() + ANSWERED_WITHIN_S
             while confirms.confirmed == before:
                 if not self.drain(until - time.monotonic()):
-                    raise BrokerAway("it does not confirm")
+                    raise BrokerAway("the broker does not confirm what is published")
                 if self._refused:
-                    raise BrokerAway("it refuses what is published")
+                    raise BrokerAway("the broker refuses what is published")
 
     def _begin_to_confirm(self) -> "Confirms":
         # py-amqp's own confirm mode waits for each message; its channel also tells of the confirms as they come.

@@ -96,7 +96,7 @@ class Consumer:
             while not self._closed:
                 if self._doubted:
                     self._doubted = False
-                    raise BrokerAway("it holds what the log does not")
+                    raise BrokerAway("the copy holds what the log does not")
                 self._take_in(reading, link)
         finally:
             link.close()
