@@ -25,6 +25,12 @@ class Proxy:
         self._flow()
         threading.Thread(target=self._accept, daemon=True).start()
 
+    @property
+    def living(self) -> int:
+        """How many connections go through it now."""
+        with self._lock:
+            return len(self._sockets) // 2
+
     def cut(self) -> None:
         with self._lock:
             self._is_cut = True

@@ -15,12 +15,22 @@ from services.kernel.copy.relay import NAME
 from services.kernel.house import House
 from tests.broker import Copy, drop, eventually, first_ones, relayed
 from tests.kept import kept
+from tests.kernel.copying import through
+from tests.proxy import Proxy, proxy_to
 from tests.scene import edited, open_case, register_customer
 
 
 def test_a_cell_whose_followers_read_the_copy(tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEPT_BROKER", broker)
-    monkeypatch.setenv("KEPT_FOLLOW", "copy")
+    with proxy_to(broker) as proxy:
+        monkeypatch.setenv("KEPT_BROKER", through(proxy, broker))
+        monkeypatch.setenv("KEPT_FOLLOW", "copy")
+        lives(tmp_path, broker, proxy)
+
+    replayed = kept("replay", "--verify", "--data", tmp_path)
+    assert replayed.returncode == 0, replayed.stdout
+
+
+def lives(tmp_path: Path, broker: str, proxy: Proxy) -> None:
     settings = read_settings(os.environ, tmp_path)
     house = House(settings)
     copy = Copy(broker, house)
@@ -31,7 +41,8 @@ def test_a_cell_whose_followers_read_the_copy(tmp_path: Path, broker: str, monke
         assert tell_of_processes is not None
         processes = tell_of_processes["processes"]
         for pid in processes.values():
-            assert broker.encode() not in Path(f"/proc/{pid}/cmdline").read_bytes()
+            assert b"amqp" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        eventually(lambda: proxy.living == 3)  # the relay, and those who follow: the worker and the sender
 
         os.kill(processes[NAME], signal.SIGKILL)
         tell(client, "second")
@@ -45,9 +56,6 @@ def test_a_cell_whose_followers_read_the_copy(tmp_path: Path, broker: str, monke
     assert first_ones(copy.positions(upto=head)) == list(range(1, head + 1))
     drop(copy)
     house.close()
-
-    replayed = kept("replay", "--verify", "--data", tmp_path)
-    assert replayed.returncode == 0, replayed.stdout
 
 
 def tell(client: Client, name: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from services.kernel.copy.broker import Confirms
 from services.kernel.copy.messages import stream_name
 from services.kernel.copy.relay import Relay
+from services.kernel.copy.source import CopySource
 from services.kernel.house import House
 from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Fenced, Positions
@@ -38,6 +39,16 @@ def test_the_stream_has_every_event_as_the_log_has_it_in_order(house: House, cop
 def test_an_empty_log_has_no_stream(house: House, relay: Relay) -> None:
     assert not relay.step()
     assert stream_name(house.log) is None
+
+
+def test_it_reads_the_log_whatever_followers_read(house: House, copy: Copy, relay: Relay) -> None:
+    told(house, 1, 10)
+    relay.source = CopySource(house.log, "amqp://127.0.0.1:1")
+
+    publish_all(relay)
+
+    assert copy.positions(upto=10) == list(range(1, 11))
+    assert relay.source._consumer._thread is None  # it was never asked
 
 
 def test_another_relay_goes_on_where_the_first_one_stood(house: House, copy: Copy, relay: Relay) -> None:
@@ -103,7 +114,7 @@ def test_a_stream_that_was_deleted_is_made_again_from_the_log(
     eventually(lambda: relay.step() and relayed(house) == 260)
 
     assert copy.positions(upto=260) == list(range(1, 261))
-    assert "is sound up to position 0: publishing it again from there" in caplog.text
+    assert "surely reaches position 0: publishing it again from there" in caplog.text
 
 
 def test_a_stream_that_was_deleted_is_made_again_although_nothing_happens(sqlite_house: House, broker: str) -> None:

@@ -114,7 +114,7 @@ class Relay(Follower):
         end = self._end(link, position)
         link.make(self._stream)
         if end < position:
-            _log.warning("the copy %s is sound up to position %s: publishing it again from there", self._stream, end)
+            _log.warning("the copy %s surely reaches position %s: publishing it again from there", self._stream, end)
             self._move(position, end)
         elif self._not_before:
             _log.warning("the broker is back: the copy goes on from position %s", position)
