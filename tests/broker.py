@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from services.kernel.copy.broker import BrokerAway, CopyGone, Link
+from services.kernel.copy.broker import BrokerAway, Link
 from services.kernel.copy.messages import publish, received, stream_name
 from services.kernel.copy.relay import NAME
 from services.kernel.house import House
@@ -53,6 +53,11 @@ class Copy:
         link.delete(self.stream)
         link.close()
 
+    def drop(self) -> None:
+        """What is left after a test."""
+        if stream_name(self._house.log) is not None:
+            self.delete()
+
     def exists(self) -> bool:
         link = self.link()
         try:
@@ -96,7 +101,7 @@ def copy(broker: str, house: House) -> Iterator[Copy]:
     """The stream of the test's cell; deleted afterwards."""
     found = Copy(broker, house)
     yield found
-    drop(found)
+    found.drop()
 
 
 def eventually(so: Callable[[], bool], within_s: float = ANSWERS_WITHIN_S) -> None:
@@ -110,14 +115,6 @@ def eventually(so: Callable[[], bool], within_s: float = ANSWERS_WITHIN_S) -> No
 def first_ones(positions: Sequence[int]) -> list[int]:
     """In the order in which each came first."""
     return list(dict.fromkeys(positions))
-
-
-def drop(copy: Copy) -> None:
-    if stream_name(copy._house.log) is not None:
-        try:
-            copy.delete()
-        except CopyGone:
-            return
 
 
 def relayed(house: House) -> int:

@@ -20,7 +20,7 @@ from services.kernel.log.positions import Positions
 from services.kernel.policy import PolicyFollower
 from services.kernel.ready import READY, READY_FD
 from services.kernel.views import ViewFollower
-from tests.broker import Copy, drop, eventually, first_ones, relayed
+from tests.broker import Copy, eventually, first_ones, relayed
 from tests.databases import Cell
 from tests.kernel.copying import through
 from tests.kernel.toys import Tally, given, jar_views, labelled
@@ -54,7 +54,7 @@ def plant(sqlite_cell: Cell, house: House, broker: str, proxy: Proxy) -> "Iterat
     made = Plant(sqlite_cell, house, through(proxy, broker))
     with made.processes:
         yield made
-    drop(Copy(broker, house))
+    Copy(broker, house).drop()
 
 
 class Plant:

@@ -13,7 +13,7 @@ from services.cli.up import running_cell
 from services.kernel.config import read_settings
 from services.kernel.copy.relay import NAME
 from services.kernel.house import House
-from tests.broker import Copy, drop, eventually, first_ones, relayed
+from tests.broker import Copy, eventually, first_ones, relayed
 from tests.kept import kept
 from tests.kernel.copying import through
 from tests.proxy import Proxy, proxy_to
@@ -21,25 +21,29 @@ from tests.scene import edited, open_case, register_customer
 
 
 def test_a_cell_whose_followers_read_the_copy(tmp_path: Path, broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(read_settings({}, tmp_path))
+    copy = Copy(broker, house)
     with proxy_to(broker) as proxy:
         monkeypatch.setenv("KEPT_BROKER", through(proxy, broker))
         monkeypatch.setenv("KEPT_FOLLOW", "copy")
-        lives(tmp_path, broker, proxy)
+        try:
+            lives(house, copy, proxy)
+        finally:
+            copy.drop()
+            house.close()
 
     replayed = kept("replay", "--verify", "--data", tmp_path)
     assert replayed.returncode == 0, replayed.stdout
 
 
-def lives(tmp_path: Path, broker: str, proxy: Proxy) -> None:
-    settings = read_settings(os.environ, tmp_path)
-    house = House(settings)
-    copy = Copy(broker, house)
-    with open_cell(tmp_path) as connection, Client(replace(connection, principal="user:ana")) as client:
+def lives(house: House, copy: Copy, proxy: Proxy) -> None:
+    data = house.settings.data
+    with open_cell(data) as connection, Client(replace(connection, principal="user:ana")) as client:
         tell(client, "first")
         eventually(lambda: 0 < relayed(house) == house.log.position())
-        tell_of_processes = running_cell(settings)
-        assert tell_of_processes is not None
-        processes = tell_of_processes["processes"]
+        running = running_cell(house.settings)
+        assert running is not None
+        processes = running["processes"]
         for pid in processes.values():
             assert b"amqp" not in Path(f"/proc/{pid}/cmdline").read_bytes()
         eventually(lambda: proxy.living == 3)  # the relay, and those who follow: the worker and the sender
@@ -48,14 +52,12 @@ def lives(tmp_path: Path, broker: str, proxy: Proxy) -> None:
         tell(client, "second")
         eventually(lambda: relayed(house) == house.log.position())
 
-        dropped = kept("relay", "rebuild", "--data", tmp_path)
+        dropped = kept("relay", "rebuild", "--data", data)
         assert (dropped.returncode, dropped.stdout) == (0, f"{copy.stream}: dropped; the relay makes it again\n")
         tell(client, "third")
         eventually(lambda: copy.exists() and relayed(house) == house.log.position())
     head = relayed(house)
     assert first_ones(copy.positions(upto=head)) == list(range(1, head + 1))
-    drop(copy)
-    house.close()
 
 
 def tell(client: Client, name: str) -> None:

@@ -13,10 +13,13 @@ from services.kernel.copy.source import CopySource
 from services.kernel.house import House
 from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Fenced, Positions
-from tests.broker import Copy, drop, eventually, first_ones, relayed
+from tests.broker import Copy, eventually, first_ones, relayed
 from tests.databases import Cell
 from tests.kernel.copying import publish_all, through, told
 from tests.proxy import Proxy
+
+# Where the database makes no difference.
+ON_SQLITE = pytest.mark.parametrize("address", [""])
 
 
 @contextmanager
@@ -65,26 +68,25 @@ def test_another_relay_goes_on_where_the_first_one_stood(house: House, copy: Cop
     assert positions[-200:] == list(range(301, 501))
 
 
+@ON_SQLITE
 def test_what_was_not_confirmed_is_published_again(
-    sqlite_house: House, broker: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+    house: House, copy: Copy, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker has it all, but its confirms are lost."""
     monkeypatch.setattr("services.kernel.copy.broker.ANSWERED_WITHIN_S", 0.5)
-    copy = Copy(broker, sqlite_house)
-    told(sqlite_house, 1, 100)
-    with relay_of(sqlite_house, through(proxy, broker)) as relay:
+    told(house, 1, 100)
+    with relay_of(house, through(proxy, copy.address)) as relay:
         publish_all(relay)
-        told(sqlite_house, 101, 200)
+        told(house, 101, 200)
         proxy.stall(answers_only=True)
 
         assert not relay.step()
         assert copy.positions(upto=200) == list(range(1, 201))
-        assert relayed(sqlite_house) == 100
+        assert relayed(house) == 100
 
         proxy.open()
-        eventually(lambda: relay.step() and relayed(sqlite_house) == 200)
+        eventually(lambda: relay.step() and relayed(house) == 200)
         eventually(lambda: copy.positions(upto=200, times=2)[-100:] == list(range(101, 201)))
-    drop(copy)
 
 
 def test_a_relay_that_another_has_overtaken_moves_nothing(house: House, copy: Copy, relay: Relay) -> None:
@@ -99,6 +101,22 @@ def test_a_relay_that_another_has_overtaken_moves_nothing(house: House, copy: Co
     assert relayed(house) == 15
     publish_all(relay)
 
+    assert first_ones(copy.positions(upto=20)) == list(range(1, 21))
+
+
+def test_a_relay_whose_name_was_forgotten_makes_itself_known_again(house: House, copy: Copy, relay: Relay) -> None:
+    """As by `kept migrate` without a broker, while it runs."""
+    told(house, 1, 10)
+    publish_all(relay)
+    with house.log.database.write() as session:
+        Positions(session).forget("relay")
+    told(house, 11, 20)
+
+    with pytest.raises(Fenced):
+        relay.step()
+    publish_all(relay)
+
+    assert relayed(house) == 20
     assert first_ones(copy.positions(upto=20)) == list(range(1, 21))
 
 
@@ -117,17 +135,17 @@ def test_a_stream_that_was_deleted_is_made_again_from_the_log(
     assert "surely reaches position 0: publishing it again from there" in caplog.text
 
 
-def test_a_stream_that_was_deleted_is_made_again_although_nothing_happens(sqlite_house: House, broker: str) -> None:
-    copy = Copy(broker, sqlite_house)
-    told(sqlite_house, 1, 250)
-    with relay_of(sqlite_house, broker) as relay:
-        publish_all(relay)
-        copy.delete()
+@ON_SQLITE
+def test_a_stream_that_was_deleted_is_made_again_although_nothing_happens(
+    house: House, copy: Copy, relay: Relay
+) -> None:
+    told(house, 1, 250)
+    publish_all(relay)
+    copy.delete()
 
-        eventually(lambda: relay.step() and relayed(sqlite_house) == 250)
+    eventually(lambda: relay.step() and relayed(house) == 250)
 
-        assert copy.positions(upto=250) == list(range(1, 251))
-    drop(copy)
+    assert copy.positions(upto=250) == list(range(1, 251))
 
 
 def test_a_stream_whose_end_the_broker_has_lost_is_mended(house: House, copy: Copy, relay: Relay) -> None:
@@ -183,20 +201,19 @@ def test_two_cells_of_one_name_have_a_stream_each(cell: Cell, house: House, copy
     assert mine.rpartition(".")[0] == theirs.rpartition(".")[0] == f"kept.{cell.settings.cell}.1"
 
 
+@ON_SQLITE
 def test_a_broker_that_is_away_is_told_once_and_asked_seldom(
-    sqlite_house: House, broker: str, proxy: Proxy, caplog: pytest.LogCaptureFixture
+    house: House, copy: Copy, proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    copy = Copy(broker, sqlite_house)
-    told(sqlite_house, 1, 10)
+    told(house, 1, 10)
     proxy.cut()
-    with relay_of(sqlite_house, through(proxy, broker)) as relay:
+    with relay_of(house, through(proxy, copy.address)) as relay:
         for _ in range(1000):
             assert not relay.step()
 
         assert proxy.accepted <= 3
         proxy.open()
-        eventually(lambda: relay.step() and relayed(sqlite_house) == 10)
-    drop(copy)
+        eventually(lambda: relay.step() and relayed(house) == 10)
 
     messages = [record.getMessage() for record in caplog.records if record.name.startswith("services")]
     assert len(messages) == 2

@@ -15,7 +15,7 @@ from services.kernel.errors import Unavailable
 CONNECTED_WITHIN_S, ANSWERED_WITHIN_S = 3.0, 3.0
 HEARTBEAT_S = 10
 STREAM = {"x-queue-type": "stream"}
-NOT_FOUND = 404
+NOT_FOUND, NO_ROUTE = 404, 312
 # kombu's own list. AttributeError: py-amqp takes a connection apart as it is lost, and may then trip over what is gone.
 ERRORS = (*Transport.connection_errors, *Transport.channel_errors, AttributeError)
 
@@ -41,7 +41,7 @@ def _told() -> Iterator[None]:
         yield
     except ERRORS as error:
         code = getattr(error, "reply_code", None)
-        if code == NOT_FOUND:
+        if code in (NOT_FOUND, NO_ROUTE):
             raise CopyGone from error
         kind = type(error).__name__
         why = f"refuses ({kind}, {code})" if code else f"cannot be reached, or was lost ({kind})"
@@ -93,7 +93,7 @@ class Link:
         with _told():
             confirms = self._confirms or self._begin_to_confirm()
             message = self._channel.prepare_message(body, headers=headers, properties={"message_id": message_id})
-            # Mandatory: what no stream takes would be confirmed all the same.
+            # Mandatory: else what no stream takes would be confirmed all the same.
             self._channel.basic_publish(message, exchange="", routing_key=stream, mandatory=True)
         confirms.sent += 1
 
@@ -114,7 +114,6 @@ class Link:
         self._channel.confirm_select()
         self._channel.events["basic_ack"].add(confirms.hear)
         self._channel.events["basic_nack"].add(self._on_refused)
-        self._channel.events["basic_return"].add(self._on_gone)
         return confirms
 
     def _on_refused(self, _tag: int, _multiple: bool) -> None:
