@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
+from kombu.connection import Connection
 
 from services.kernel.copy.broker import Confirms
 from services.kernel.copy.messages import stream_name
@@ -183,6 +184,17 @@ def test_a_stream_that_holds_something_else_is_made_again(
 
     assert copy.events(upto=20) == house.log.read(0, 100)
     assert "holds what this log does not" in caplog.text
+
+
+def test_a_stream_that_an_operator_made_in_another_way_is_used(house: House, copy: Copy, relay: Relay) -> None:
+    told(house, 1, 10)
+    with Connection(copy.address) as connection:  # type: ignore[no-untyped-call]  # kombu has no types
+        arguments = {"x-queue-type": "stream", "x-max-age": "1D"}
+        connection.channel().queue_declare(copy.stream, durable=True, auto_delete=False, arguments=arguments)
+
+    eventually(lambda: relay.step() and relayed(house) == 10)
+
+    assert copy.positions(upto=10) == list(range(1, 11))
 
 
 def test_two_cells_of_one_name_have_a_stream_each(cell: Cell, house: House, copy: Copy) -> None:

@@ -112,7 +112,8 @@ class Relay(Follower):
         self.register()
         position = self.position()
         end = self._end(link, position)
-        link.make(self._stream)
+        if not link.has(self._stream):  # one that somebody made with other arguments is as good
+            link.make(self._stream)
         if end < position:
             _log.warning("the copy %s surely reaches position %s: publishing it again from there", self._stream, end)
             self._move(position, end)
