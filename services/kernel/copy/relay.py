@@ -16,7 +16,7 @@ from services.kernel.follower import Batch, Follower
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Fenced, Positions
-from services.kernel.telemetry import follower_lag, relay_published
+from services.kernel.telemetry import relay_published
 
 NAME = "relay"
 # Events read, published and confirmed before the position moves; and those of them that are confirmed at a time.
@@ -144,8 +144,6 @@ class Relay(Follower):
         self.close()
         self._backoff_s = min(max(self._backoff_s * 2, FIRST_BACKOFF_S), MOST_BACKOFF_S)
         self._not_before = time.monotonic() + self._backoff_s
-        with self.database.read() as session:
-            follower_lag.set(max(0, self.log.position() - Positions(session).get(NAME)), {"follower": NAME})
 
 
 def _in_last_chunk(link: Link, stream: str) -> Any:
