@@ -46,9 +46,9 @@ def test_what_is_committed_is_there_at_once_relayed_or_not(house: House, relay: 
         told(house, position + 1, last)
         if last % 40:
             publish_all(relay)
-        (*_, newest) = read_all(source, position)
-        position = newest.position
-        assert position == last
+        # In one go: who gets fewer than he asked for takes it that the log ends there.
+        assert [event.position for event in source.read(position, 100)] == list(range(position + 1, last + 1))
+        position = last
 
 
 def test_readers_miss_nothing_while_it_is_written(house: House, relay: Relay, source: Source) -> None:

@@ -10,6 +10,7 @@ only is a hole. A hole is filled from the log.
 import logging
 import threading
 from collections.abc import Sequence
+from functools import partial
 from time import monotonic, sleep
 from typing import Any
 
@@ -46,7 +47,7 @@ class Consumer:
     def take(self, after: int, limit: int, within_s: float) -> Sequence[Recorded]:
         """The events after a position that have come from the stream, at most `limit`.
 
-        It waits, as long as is said, only where the very next message should be the one that is asked for.
+        For those that are missing it waits, as long as is said, where the very next message should be the first of them.
         """
         until = monotonic() + within_s
         with self._changed:
@@ -54,12 +55,16 @@ class Consumer:
             if self._thread is None and not self._closed:
                 self._thread = threading.Thread(target=self._run, name="copy", daemon=True)
                 self._thread.start()
-            while not (found := self._window.run(after, limit)):
-                left = until - monotonic()
-                if self._window.last != after or left <= 0:
-                    return ()
-                self._changed.wait(left)
+            while len(found := self._window.run(after, limit)) < limit:
+                here, left = after + len(found), until - monotonic()
+                if self._window.last != here or left <= 0:
+                    break
+                self._changed.wait_for(partial(self._is_elsewhere, here, after + limit), left)
             return found
+
+    def _is_elsewhere(self, start: int, end: int) -> bool:
+        """The window has got to the end, or has begun anew."""
+        return not start <= self._window.last < end
 
     def doubt(self) -> None:
         """What came is not what the log has: forget it, and look again later."""

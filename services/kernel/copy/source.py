@@ -16,8 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 class CopySource:
-    """Events as the log would give them: what the copy gives is believed where its last event is the log's own.
+    """Events as the log would give them, fewer than asked for only where the log ends.
 
+    What the copy gives is believed where its last event is the log's own.
     In history mode the log itself is read: there followers take turns by exact positions, and nothing is to be late.
     Safe to use from several threads.
     """
@@ -32,11 +33,11 @@ class CopySource:
         head, in_history = self._state()
         if head <= after:
             return ()
-        if not in_history:
-            found = self._from_copy(after, min(limit, head - after))
-            if found:
-                return found
-        return self._event_log.read(after, limit)
+        wanted = min(limit, head - after)
+        found = () if in_history else self._from_copy(after, wanted)
+        if len(found) == wanted:
+            return found
+        return [*found, *self._event_log.read(after + len(found), limit - len(found))]
 
     def close(self) -> None:
         self._consumer.close()
@@ -52,12 +53,13 @@ class CopySource:
         began = monotonic()
         patience_s = PATIENCE_S if began >= self._patient_from else 0.0
         found = self._consumer.take(after, limit, patience_s)
+        if len(found) == limit:
+            self._impatience_s = FIRST_IMPATIENCE_S
+        elif 0 < patience_s <= monotonic() - began:
+            self._patient_from = monotonic() + self._impatience_s
+            self._impatience_s = min(self._impatience_s * 2, MOST_IMPATIENCE_S)
         if not found:
-            if 0 < patience_s <= monotonic() - began:
-                self._patient_from = monotonic() + self._impatience_s
-                self._impatience_s = min(self._impatience_s * 2, MOST_IMPATIENCE_S)
             return ()
-        self._impatience_s = FIRST_IMPATIENCE_S
         last = found[-1]
         if self._event_log.at([last.position]).get(last.position) != last:
             _log.error("the copy holds at position %s what the log does not: reading the log", last.position)
