@@ -27,6 +27,7 @@ class _Lazy(click.Group):
         "digest": ("services.cli.digest", "digest", "One digest of all streams, to compare two cells."),
         "audit": ("services.cli.audit", "audit", "Read and verify the log as an auditor does."),
         "rules": ("services.cli.rules", "rules", "Which notices go out, when, and in what words."),
+        "relay": ("services.cli.relay", "relay", "The copy of the log on the broker."),
         "parked": ("services.cli.parked", "parked", "Events that a follower could not handle."),
         "story": ("services.cli.story.command", "story", "What Kept is for, told from a log as it happens."),
     }

@@ -13,6 +13,7 @@ from services.kernel.erasure import carry_out
 from services.kernel.errors import Misconfigured
 from services.kernel.house import House
 from services.kernel.lockstep import Lockstep
+from services.kernel.log.positions import Positions
 from services.kernel.policy import Policy, PolicyFollower
 from services.kernel.privacy import migrate_keys
 from services.kernel.views import ViewFollower, ViewSet
@@ -53,6 +54,8 @@ SERVICES = (
 NAMES = tuple(service.name for service in SERVICES)
 # Runs in a process of its own, the only one with credentials for the outside.
 SENDER = sender.NAME
+# Runs in a process of its own where there is a broker; it is no service's.
+RELAY = "relay"
 
 
 def services(names: tuple[str, ...]) -> tuple[Service, ...]:
@@ -61,10 +64,12 @@ def services(names: tuple[str, ...]) -> tuple[Service, ...]:
 
 
 def workers(names: tuple[str, ...]) -> list[type[Any]]:
-    """What a worker process runs: these services' followers, or all services'. The sender runs only where it is named."""
+    """What a worker process runs: these services' followers, or all services'. Sender and relay run only where named."""
     found = [service.worker() for service in services(names)]
     if SENDER in names:
         found.append(cast(type[Any], import_module("services.notification.worker").SenderWorker))
+    if RELAY in names:
+        found.append(cast(type[Any], import_module("services.kernel.copy.worker").RelayWorker))
     return found
 
 
@@ -104,6 +109,8 @@ def _migrate_log(house: House) -> None:
     sender.migrate_sender(house.log, rank=len(deciders))
     with house.log.database.write() as session:
         Lockstep(session).keep_only(frozenset(decider.name for decider in deciders) | {SENDER})
+        if not house.settings.broker:
+            Positions(session).forget(RELAY)  # else it would lag behind for ever
 
 
 def deploy_policies(house: House, names: tuple[str, ...]) -> None:

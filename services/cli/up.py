@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from services.cli.supervisor import Process, Supervisor
-from services.cli.table import NAMES, SENDER, migrate
+from services.cli.table import NAMES, RELAY, SENDER, migrate
 from services.kernel.cell import start_history
 from services.kernel.config import Settings
 from services.kernel.errors import Misconfigured
@@ -120,16 +120,19 @@ def plan(settings: Settings, *, separate: bool, listen: str | None = None) -> tu
 
     audit = f"unix:{settings.run / 'streams.sock'}"
     streams = Process("streams", (sys.executable, "-m", "services.cli.main", "streams", "--listen", audit), environment)
+    alone = [worker("sender", (SENDER,)), streams]
+    if settings.broker:
+        alone.append(worker("relay", (RELAY,)))
     if not separate:
         address = listen or f"unix:{settings.run / 'kept.sock'}"
         targets = {**dict.fromkeys(("cell", *NAMES), address), "audit": audit}
-        return targets, [api("api", (), address), worker("worker", ()), worker("sender", (SENDER,)), streams]
+        return targets, [api("api", (), address), worker("worker", ()), *alone]
     if listen:
         raise Misconfigured("--listen is for one API process; with --separate each service has its own socket")
     targets = {name: f"unix:{settings.run / name}.sock" for name in NAMES}
     processes = [api(f"{name}-api", (name,), targets[name]) for name in NAMES]
     processes += [worker(f"{name}-worker", (name,)) for name in NAMES]
-    return {"cell": targets[NAMES[0]], **targets, "audit": audit}, [*processes, worker("sender", (SENDER,)), streams]
+    return {"cell": targets[NAMES[0]], **targets, "audit": audit}, [*processes, *alone]
 
 
 def gateway(targets: dict[str, str], console: str) -> Process:

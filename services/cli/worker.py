@@ -24,6 +24,7 @@ from nameko.runners import ServiceRunner
 
 from services.cli.table import deploy_policies, workers
 from services.kernel.config import read_settings
+from services.kernel.copy.source import CopySource
 from services.kernel.errors import Misconfigured
 from services.kernel.house import House
 from services.kernel.ready import announce_ready
@@ -39,6 +40,8 @@ def main(names: tuple[str, ...]) -> int:
         start_telemetry("-".join(("worker", *names)), settings.otlp_endpoint)
         house = House(settings)
         house.require()
+        if settings.follows_copy:
+            house.origin = CopySource(house.log, settings.broker)
         deploy_policies(house, names)
         run(house, names)
     except Misconfigured as error:

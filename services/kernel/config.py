@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from services.kernel.errors import Misconfigured
 
@@ -19,7 +20,11 @@ LONGEST_CELL = 40
 
 @dataclass(frozen=True)
 class Settings:
-    """How one cell is set up. `database` is empty for SQLite files in `data`, else a postgresql:// address."""
+    """How one cell is set up. `database` is empty for SQLite files in `data`, else a postgresql:// address.
+
+    `broker` is empty, or the amqp:// or amqps:// address where the relay keeps a copy of the log; with `follows_copy`
+    followers read that copy, as far as it goes.
+    """
 
     data: Path
     cell: str
@@ -27,6 +32,8 @@ class Settings:
     development: bool
     otlp_endpoint: str | None
     master_key: Path
+    broker: str = ""
+    follows_copy: bool = False
 
     @property
     def run(self) -> Path:
@@ -46,6 +53,8 @@ class Settings:
             "KEPT_ENV": "development" if self.development else "production",
             "KEPT_OTLP_ENDPOINT": self.otlp_endpoint or "",
             "KEPT_MASTER_KEY_FILE": str(self.master_key),
+            "KEPT_BROKER": self.broker,
+            "KEPT_FOLLOW": "copy" if self.follows_copy else "database",
         }
 
 
@@ -65,10 +74,18 @@ def read_settings(environment: Mapping[str, str], data: Path | None = None) -> S
     endpoint = environment.get("KEPT_OTLP_ENDPOINT") or None
     if endpoint is not None and not endpoint.startswith(("http://", "https://")):
         mistakes.append("KEPT_OTLP_ENDPOINT: give an http:// or https:// address, or leave it empty")
+    broker = environment.get("KEPT_BROKER") or ""
+    if broker and not _is_broker(broker):  # not told: it may have a password
+        mistakes.append("KEPT_BROKER: leave it empty for no copy of the log, or give an amqp:// or amqps:// address")
+    follow = environment.get("KEPT_FOLLOW") or "database"
+    if follow not in ("database", "copy"):
+        mistakes.append(f"KEPT_FOLLOW={follow!r}: database or copy")
+    elif follow == "copy" and not broker:
+        mistakes.append("KEPT_FOLLOW=copy: there is no copy; set KEPT_BROKER, or follow the database")
     if mistakes:
         raise Misconfigured("; ".join(mistakes))
     key = Path(environment.get("KEPT_MASTER_KEY_FILE") or folder / "master.key")
-    return Settings(folder, cell, database, mode == "development", endpoint, key)
+    return Settings(folder, cell, database, mode == "development", endpoint, key, broker, follow == "copy")
 
 
 MOVED = "moved.json"
@@ -85,3 +102,11 @@ def moved_to(folder: Path) -> str:
         return ""
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Misconfigured(f"{folder / MOVED}: cannot be read; set KEPT_DATABASE to where the cell lives") from error
+
+
+def _is_broker(address: str) -> bool:
+    try:
+        url = urlsplit(address)
+        return url.scheme in ("amqp", "amqps") and bool(url.hostname) and url.port != 0
+    except ValueError:  # no number for a port, or an IPv6 address without its end
+        return False

@@ -108,9 +108,7 @@ def event_id(stream: UUID, version: int) -> str:
 
 
 def log_event(recorded: Recorded) -> LogEvent:
-    """Raises KeyError for a type that only a newer Kept knows."""
-    record = Record.FromString(recorded.record)
-    return LogEvent(recorded.position, recorded.recorded_at, record, event_parsers()[record.type](record.data))
+    return opened_event(recorded, Record.FromString(recorded.record))
 
 
 def opened_event(recorded: Recorded, record: Record) -> LogEvent:

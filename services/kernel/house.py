@@ -95,7 +95,7 @@ class House:
 
     @cached_property
     def origin(self) -> Source:
-        """Where this process reads what its followers are given."""
+        """What this process's followers are served from: the log, unless the process sets a copy of it here."""
         return self.log
 
     @cached_property

@@ -19,6 +19,7 @@ waiting = meter.create_histogram("kept.log.waiting", unit="{save}", description=
 call_duration = meter.create_histogram("kept.rpc.duration", unit="s", description="Time of one RPC in the server")
 follower_lag = meter.create_gauge("kept.follower.lag", unit="{event}", description="Positions a follower is behind")
 batch_duration = meter.create_histogram("kept.follower.batch", unit="s", description="Time of one follower's batch")
+relay_published = meter.create_counter("kept.relay.published", unit="{event}", description="Events put into the copy")
 
 
 def start_telemetry(service: str, endpoint: str | None) -> None:

@@ -46,6 +46,7 @@ OFFENCES = [
 WORKER_MODULES = [
     "services.cli.worker",
     *(f"services.{name}.worker" for name in SERVICES),
+    "services.kernel.copy.worker",
     "services.kernel.postgres",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",

@@ -12,7 +12,8 @@ from services.kernel.errors import Misconfigured
 from tests.k8s.rendering import K8S, Manifest, listens, matches, name, of_kind, processes
 
 SENDER, MIGRATE, GATEWAY = "notification-sender", "migrate", "gateway"
-SMTP = "kept-smtp"
+RELAY = "relay"
+SMTP, BROKER = "kept-smtp", "kept-broker"
 # Settings that services/kernel/config.py does not read: how a process says that it is ready, the gateway's, the sender's.
 OTHER_SETTINGS = {"KEPT_READY_FD", "KEPT_LISTEN", "KEPT_TARGETS"} | {
     f"KEPT_SMTP_{each}" for each in ("HOST", "FROM", "USER", "PASSWORD_FILE")
@@ -77,6 +78,8 @@ def served(found: list[Manifest]) -> Iterator[str]:
 
 def complete(found: list[Manifest]) -> Iterator[str]:
     there = {name(one) for one in of_kind(found, "Deployment")}
+    if _has_broker(found) != (RELAY in there):
+        yield f"{RELAY} and {BROKER}: one without the other"
     for service in NAMES:
         for part in ("api", "worker"):
             if (wanted := f"{service.replace('_', '-')}-{part}") not in there:
@@ -101,7 +104,7 @@ def selected(found: list[Manifest]) -> Iterator[str]:
 def single(found: list[Manifest]) -> Iterator[str]:
     """What follows or sends runs once at a time, also while it is replaced."""
     for one in of_kind(found, "Deployment"):
-        if name(one) == SENDER or name(one).endswith("-worker"):
+        if name(one) in (SENDER, RELAY) or name(one).endswith("-worker"):
             how = one["spec"]
             if how.get("replicas") != 1 or how.get("strategy") != {"type": "Recreate"}:
                 yield f"{name(one)}: may run twice"
@@ -118,6 +121,8 @@ def referred(found: list[Manifest]) -> Iterator[str]:
     told = set(
         re.findall(r"(?m)^\| `(kept-[a-z-]+)` \| `([\w.]+)` \|", (K8S / "README.md").read_text(encoding="utf-8"))
     )
+    if not _has_broker(found):
+        told = {(secret, key) for secret, key in told if secret != BROKER}
     for secret, key in sorted(used ^ told):
         yield f"Secret {secret}, key {key}: {'used and not told' if (secret, key) in used else 'told and not used'}"
     for one in of_kind(found, "Secret"):
@@ -134,7 +139,7 @@ def set_up(found: list[Manifest]) -> Iterator[str]:
     """Every setting is one that is read, with a value that is taken; who opens the log has its address and the key."""
     maps = {name(one): one["data"] for one in of_kind(found, "ConfigMap")}
     for who, template, container in processes(found):
-        settings = {each["name"]: each.get("value", "postgresql://somewhere/kept") for each in container.get("env", [])}
+        settings = {each["name"]: each.get("value", _secret(each["name"])) for each in container.get("env", [])}
         for each in container["envFrom"]:
             settings |= maps.get(each.get("configMapRef", {}).get("name"), {})
         try:
@@ -190,7 +195,7 @@ def closed(found: list[Manifest]) -> Iterator[str]:
         if doors != ([] if port is None else [_from_the_gateway(port)]):
             yield f"{who}: lets others in than the gateway"
         out = {each["port"] for policy in mine for door in policy.get("egress", []) for each in door["ports"]}
-        if out != _ways_out(who):
+        if out != _ways_out(who, container):
             yield f"{who}: may go out by {sorted(out)}"
 
 
@@ -199,9 +204,23 @@ def _from_the_gateway(port: int) -> Manifest:
     return {"from": [caller], "ports": [{"protocol": "TCP", "port": port}]}
 
 
-def _ways_out(who: str) -> set[int]:
-    """Names and telemetry for all; then gRPC, or PostgreSQL, and mail for one."""
-    return {53, 4318} | ({8443} if who == GATEWAY else {5432}) | ({587} if who == SENDER else set())
+def _ways_out(who: str, container: Manifest) -> set[int]:
+    """Names and telemetry for all; then gRPC, or PostgreSQL; mail for one, and the broker for who knows it and runs on."""
+    broker = {5671} if _knows_broker(container) and who != MIGRATE else set()
+    return {53, 4318} | ({8443} if who == GATEWAY else {5432}) | ({587} if who == SENDER else set()) | broker
+
+
+def _knows_broker(container: Manifest) -> bool:
+    return any(each["name"] == "KEPT_BROKER" for each in container.get("env", []))
+
+
+def _has_broker(found: list[Manifest]) -> bool:
+    return any(_knows_broker(container) for _, _, container in processes(found))
+
+
+def _secret(setting: str) -> str:
+    """A value as the Secret would have it."""
+    return "amqps://somewhere/kept" if setting == "KEPT_BROKER" else "postgresql://somewhere/kept"
 
 
 def _selects(one: Manifest, labels: dict[str, str]) -> bool:

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from services.cli.main import main
-from services.cli.table import NAMES, SENDER, migrate
+from services.cli.table import NAMES, RELAY, SENDER, migrate
 from services.kernel.config import Settings
 from services.kernel.house import House
-from tests.k8s.rendering import manifests, processes
+from tests.k8s.rendering import OVERLAYS, manifests, processes
 
-COMMANDS = {who: container["args"] for who, _, container in processes(manifests("small"))}
+COMMANDS = {who: container["args"] for each in OVERLAYS for who, _, container in processes(manifests(each))}
 
 
 def missing(command: list[str]) -> bool:
@@ -25,7 +25,7 @@ def missing(command: list[str]) -> bool:
         case ["kept", known, *_]:
             return known not in {*main.commands, *getattr(main, "modules", ())}
         case ["python", "-m", "services.cli.worker", service]:
-            return service not in {*NAMES, SENDER}
+            return service not in {*NAMES, SENDER, RELAY}
         case ["python", "-m", module]:
             return not any(_there(name) for name in (f"{module}.__main__", module))
     return True

@@ -97,6 +97,11 @@ OFFENCES: list[tuple[rules.Rule, Break, str]] = [
     ),
     (rules.complete, lambda f: f.remove(find(f, "Deployment", "sla-worker")), "sla-worker is missing"),
     (
+        rules.complete,
+        lambda f: f.remove(find(f, "Deployment", "relay")),
+        "relay and kept-broker: one without the other",
+    ),
+    (
         rules.selected,
         lambda f: find(f, "Deployment", "case-api")["spec"]["selector"]["matchLabels"].pop("app.kubernetes.io/name"),
         "Deployment case-api: selects others than its own",
@@ -116,6 +121,7 @@ OFFENCES: list[tuple[rules.Rule, Break, str]] = [
         lambda f: find(f, "Deployment", "notification-sender")["spec"].update(replicas=2),
         "notification-sender: may run twice",
     ),
+    (rules.single, lambda f: find(f, "Deployment", "relay")["spec"].update(replicas=2), "relay: may run twice"),
     (
         rules.single,
         lambda f: find(f, "Deployment", "case-worker")["spec"].pop("strategy"),
@@ -126,6 +132,11 @@ OFFENCES: list[tuple[rules.Rule, Break, str]] = [
         rules.referred,
         lambda f: env(f, "case-api", "KEPT_DATABASE")["valueFrom"]["secretKeyRef"].update(key="adress"),
         "Secret kept-database, key adress: used and not told",
+    ),
+    (
+        rules.referred,
+        lambda f: env(f, "relay", "KEPT_BROKER")["valueFrom"]["secretKeyRef"].update(key="adress"),
+        "Secret kept-broker, key adress: used and not told",
     ),
     (
         rules.referred,
@@ -158,6 +169,11 @@ OFFENCES: list[tuple[rules.Rule, Break, str]] = [
         rules.set_up,
         lambda f: box(f, "gateway")["env"].append({"name": "KEPT_DATABASE", "value": "postgresql://"}),
         "gateway: opens the log, or does not",
+    ),
+    (
+        rules.set_up,
+        lambda f: box(f, "case-worker")["env"].remove(env(f, "case-worker", "KEPT_BROKER")),
+        "case-worker: KEPT_FOLLOW=copy: there is no copy",
     ),
     (
         rules.connected,
@@ -194,6 +210,11 @@ OFFENCES: list[tuple[rules.Rule, Break, str]] = [
         rules.closed,
         lambda f: policy(f, "send-mail").update(podSelector={}),
         "case-api: may go out by [53, 587, 4318, 5432]",
+    ),
+    (
+        rules.closed,
+        lambda f: policy(f, "reach-the-broker").update(podSelector={}),
+        "case-api: may go out by [53, 4318, 5432, 5671]",
     ),
 ]
 

@@ -16,6 +16,8 @@ def test_nothing_set_is_one_machine_with_a_folder() -> None:
         development=False,
         otlp_endpoint=None,
         master_key=Path("data/master.key"),
+        broker="",
+        follows_copy=False,
     )
 
 
@@ -28,16 +30,25 @@ def test_everything_can_be_set() -> None:
             "KEPT_ENV": "development",
             "KEPT_OTLP_ENDPOINT": "http://collector:4318",
             "KEPT_MASTER_KEY_FILE": "/run/secrets/key",
+            "KEPT_BROKER": "amqps://ana:secret@broker:5671/kept",
+            "KEPT_FOLLOW": "copy",
         }
     )
 
     assert settings == Settings(
-        Path("/srv/kept"), "eu-1", "postgresql://db/kept", True, "http://collector:4318", Path("/run/secrets/key")
+        Path("/srv/kept"),
+        "eu-1",
+        "postgresql://db/kept",
+        True,
+        "http://collector:4318",
+        Path("/run/secrets/key"),
+        "amqps://ana:secret@broker:5671/kept",
+        True,
     )
 
 
 def test_empty_values_count_as_not_set() -> None:
-    names = ("DATA", "CELL", "DATABASE", "ENV", "OTLP_ENDPOINT", "MASTER_KEY_FILE")
+    names = ("DATA", "CELL", "DATABASE", "ENV", "OTLP_ENDPOINT", "MASTER_KEY_FILE", "BROKER", "FOLLOW")
 
     assert read_settings({f"KEPT_{name}": "" for name in names}) == read_settings({})
 
@@ -54,6 +65,8 @@ def test_a_child_process_gets_the_same_settings() -> None:
         read_settings(
             {"KEPT_ENV": "development", "KEPT_DATABASE": "postgres://x/y", "KEPT_OTLP_ENDPOINT": "https://c"}
         ),
+        read_settings({"KEPT_BROKER": "amqp://broker"}),
+        read_settings({"KEPT_BROKER": "amqp://broker", "KEPT_FOLLOW": "copy"}),
     ):
         assert read_settings(settings.environment()) == settings
 
@@ -66,20 +79,38 @@ def test_all_mistakes_come_in_one_message() -> None:
                 "KEPT_DATABASE": "mysql://db",
                 "KEPT_ENV": "staging",
                 "KEPT_OTLP_ENDPOINT": "collector:4318",
+                "KEPT_BROKER": "redis://broker",
+                "KEPT_FOLLOW": "the leader",
             }
         )
 
     message = str(caught.value)
-    assert len(message.split("; ")) == 4
-    for name in ("KEPT_CELL", "KEPT_DATABASE", "KEPT_ENV", "KEPT_OTLP_ENDPOINT"):
+    assert len(message.split("; ")) == 6
+    for name in ("KEPT_CELL", "KEPT_DATABASE", "KEPT_ENV", "KEPT_OTLP_ENDPOINT", "KEPT_BROKER", "KEPT_FOLLOW"):
         assert name in message
 
 
-def test_a_password_in_the_address_is_not_repeated() -> None:
-    with pytest.raises(Misconfigured) as caught:
-        read_settings({"KEPT_DATABASE": "mysql://ana:secret@db"})
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("KEPT_DATABASE", "mysql://ana:secret@db"),
+        ("KEPT_BROKER", "redis://ana:secret@broker"),
+        ("KEPT_BROKER", "amqp://ana:secret@"),
+        ("KEPT_BROKER", "amqp://ana:secret@broker:port"),
+        ("KEPT_BROKER", "amqp://ana:secret@broker:99999"),
+        ("KEPT_BROKER", "amqp://ana:secret@[::1"),
+    ],
+)
+def test_a_password_in_an_address_is_not_repeated(name: str, address: str) -> None:
+    with pytest.raises(Misconfigured, match=f"{name}: ") as caught:
+        read_settings({name: address})
 
     assert "secret" not in str(caught.value)
+
+
+def test_followers_need_a_broker_to_read_the_copy() -> None:
+    with pytest.raises(Misconfigured, match="KEPT_FOLLOW=copy: there is no copy; set KEPT_BROKER"):
+        read_settings({"KEPT_FOLLOW": "copy"})
 
 
 @pytest.mark.parametrize("cell", ["", "a", "eu-1", "x" * 40])

@@ -33,6 +33,10 @@ class Positions:
         """Makes the follower known, so that others can wait for it."""
         self._session.execute("INSERT INTO follower VALUES (?, 0) ON CONFLICT (name) DO NOTHING", (follower,))
 
+    def forget(self, follower: str) -> None:
+        """Nobody waits for it any more."""
+        self._session.execute("DELETE FROM follower WHERE name = ?", (follower,))
+
     def move(self, follower: str, expected: int, to: int) -> None:
         """Raises Fenced unless the follower stands at `expected`."""
         moved = self._session.execute(

@@ -18,14 +18,14 @@ class Shared(Recorded):
     _opened: LogEvent | None = None
 
     def opened(self) -> LogEvent:
-        """Parsed by the first that asks. Raises KeyError for a type that only a newer Kept knows."""
+        """Parsed by the first that asks."""
         if self._opened is None:
             self._opened = log_event(self)
         return self._opened
 
 
 def opened(recorded: Recorded) -> LogEvent:
-    """The event, parsed once for all that share it. Raises KeyError for a type that only a newer Kept knows."""
+    """The event, parsed once for all that share it."""
     return recorded.opened() if isinstance(recorded, Shared) else log_event(recorded)
 
 

@@ -31,6 +31,7 @@ class Fold:
             aggregate = states.get(record.stream) or self._born_of(record)
             if aggregate is not None:
                 aggregate.version = record.version
+                aggregate.record_bytes += len(recorded.record)
                 aggregate.evolve(parsers[record.type](record.data))
             self.position = recorded.position
 
