@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from services.cli.backup import back_up
+from services.cli.backup import _copy_file, back_up
 from services.cli.backup_folder import ReadOnly
 from services.cli.shown import Shown
 from services.kernel.house import House
@@ -159,6 +159,31 @@ def test_while_others_write_the_copy_is_a_prefix_and_has_every_key(cell: Cell) -
     with closing(keys), keys.read() as session:
         sealed_for = {row[0] for row in session.execute("SELECT subject FROM data_key WHERE purpose = 'jar'")}
     assert {jar.bytes for jar in writer.jars[: copied - writer.others]} <= sealed_for
+
+
+def test_what_is_written_meanwhile_neither_gets_in_nor_makes_it_start_over(
+    sqlite_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register(sqlite_cell.settings, "a")
+    house = sqlite_cell.house()
+    house.require()
+    before, told = house.log.position(), []
+
+    def written_to(done: int, total: int) -> None:
+        told.append((done, total))
+        if len(told) < 100:  # one that starts over each time comes to its end as well
+            house.log.append([save(labelled(f"jar {len(told)}", 1))])
+
+    monkeypatch.setattr("services.cli.backup.PAGES_AT_ONCE", 8)
+    to = sqlite_cell.settings.data / "copy.db"
+    _copy_file(house.database("log"), to, written_to)
+
+    assert len(told) > 3
+    assert told == sorted(told)
+    assert len({total for _, total in told}) == 1
+    with closing(ReadOnly(to)) as copy, copy.read() as session:
+        assert session.execute("SELECT max(position) FROM log").fetchone() == (before,)
+    house.close()
 
 
 class Writing(threading.Thread):
