@@ -332,31 +332,18 @@ def test_a_move_that_was_interrupted_can_be_abandoned(
     assert not House(there).database("log").exists()
 
 
-@pytest.mark.parametrize("options", [(), ("--abandon",)])
-def test_another_address_does_not_go_on_nor_abandon(
-    here: Settings, there: Settings, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The cell may live at the first one already."""
-    with monkeypatch.context() as patch:
-        crash_at("named", patch)
-        with pytest.raises(Crashed):
-            Mover(here, there.database, Shown(quiet=True)).run()
-
-    done = run("move", "--to", with_option(there.database, "application_name=kept"), *options, settings=here)
-
-    assert (done.exit_code, f"moving, to {without_password(there.database)}" in done.stderr) == (78, True)
-    assert not accepts(here)
-
-
-def test_a_move_that_is_done_cannot_be_abandoned(
+def test_a_move_that_is_done_cannot_be_abandoned_nor_go_elsewhere(
     here: Settings, there: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         crash_at("named", patch)
         with pytest.raises(Crashed):
             Mover(here, there.database, Shown(quiet=True)).run()
+    elsewhere = with_option(there.database, "application_name=kept")
 
-    done = run("move", "--to", there.database, "--abandon", settings=here)
+    for address, options in ((there.database, ["--abandon"]), (elsewhere, []), (elsewhere, ["--abandon"])):
+        done = run("move", "--to", address, *options, settings=here)
 
-    assert (done.exit_code, "lives at" in done.stderr) == (78, True)
-    assert not accepts(here)
+        says = "lives at" if address == there.database else f"moving, to {without_password(there.database)}"
+        assert (done.exit_code, says in done.stderr) == (78, True), done.stderr
+        assert not accepts(here)

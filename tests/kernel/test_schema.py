@@ -155,6 +155,22 @@ def test_only_one_at_a_time_makes_a_cell(cell: Cell) -> None:
     second.close()
 
 
+def test_only_one_at_a_time_makes_a_schema(postgres_cell: Cell) -> None:
+    """PostgreSQL's own IF NOT EXISTS lets two find it missing, and fails one of them."""
+    first, second = postgres_cell.database("jars"), postgres_cell.database("jars")
+    thread = threading.Thread(target=second.create)
+    with first.write() as session:
+        first.lock_schema(session)
+        thread.start()
+        thread.join(0.5)  # as above
+        assert thread.is_alive()
+    thread.join(WAITS_S)
+
+    assert first.exists()
+    first.close()
+    second.close()
+
+
 def test_several_at_once_make_one_cell(cell: Cell) -> None:
     def work() -> None:
         with closing(House(cell.settings)) as own:
