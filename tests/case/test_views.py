@@ -383,4 +383,4 @@ def test_rebuilt_rows_equal_the_live_ones_in_batches_of_any_size(town: Town) -> 
 def test_every_event_of_a_case_is_read() -> None:
     parts = {"kept.case.v1.Classification", "kept.case.v1.Scope"}
     own = {name for name in event_classes() if name.startswith("kept.case.v1.")} - parts
-    assert own <= views.VIEWS.reads
+    assert all(name in views.VIEWS.reads for name in own)
