@@ -40,6 +40,12 @@ def follower_tables(_dialect: Dialect) -> list[str]:
     ]
 
 
+def version_of(session: Session, name: str) -> int | None:
+    """The version of tables that are there."""
+    row = session.execute("SELECT version FROM schema_version WHERE name = ?", (name,)).fetchone()
+    return None if row is None else int(row[0])
+
+
 def migrate(database: Database, name: str, steps: Sequence[Sequence[str]]) -> bool:
     """Brings one namespace to the newest version, in one transaction. Step i leads to version i + 1.
 
@@ -69,12 +75,6 @@ def require(database: Database, name: str, version: int) -> None:
     if found is None or found < version:
         raise Misconfigured(f"{name} has schema version {found or 0}, this Kept needs {version}; run `kept migrate`")
     _refuse_newer(name, found, version)
-
-
-def version_of(session: Session, name: str) -> int | None:
-    """The version of tables that are there."""
-    row = session.execute("SELECT version FROM schema_version WHERE name = ?", (name,)).fetchone()
-    return None if row is None else int(row[0])
 
 
 def _version(database: Database, name: str) -> int | None:
