@@ -2,7 +2,7 @@
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha1
@@ -119,13 +119,19 @@ def opened_event(recorded: Recorded, record: Record) -> LogEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class EveryType:
-    """For `reads`: all event types, also those that only a newer Kept knows, but those whose names begin so."""
+class EveryType(Collection[str]):
+    """For `reads`: all event types but those whose names begin so. It contains those, too, that only a newer Kept knows."""
 
     but: str
 
     def __contains__(self, type_name: object) -> bool:
         return isinstance(type_name, str) and not type_name.startswith(self.but)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in event_classes() if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 class ProtobufMapper(Mapper[UUID]):

@@ -1,7 +1,7 @@
 """Read models: tables, and which events change which rows. Rebuilt rows equal live ones; sealed columns stay sealed."""
 
 import threading
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -30,7 +30,7 @@ class ViewSet:
     name: str
     version: int
     tables: tuple[Table, ...]
-    reads: Container[str]
+    reads: Collection[str]
     apply: Callable[[Session, LogEvent], None]
 
     def migrate(self, database: Database) -> None:
