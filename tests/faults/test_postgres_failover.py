@@ -24,10 +24,10 @@ BEFORE = 60
 ONE_WAITS = "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 
 
-def either(first: PrivatePostgres, second: PrivatePostgres) -> str:
-    """The address of both: of the one that takes writes."""
-    hosts = f"127.0.0.1:{first.port},127.0.0.1:{second.port}"
-    return f"postgresql://postgres@{hosts}/postgres?target_session_attrs=read-write"
+def address_of(*servers: PrivatePostgres) -> str:
+    """Of several: the one that takes writes is meant, whichever it is."""
+    hosts = ",".join(f"127.0.0.1:{server.port}" for server in servers)
+    return f"postgresql://postgres@{hosts}/postgres"
 
 
 @takes_long
@@ -35,7 +35,9 @@ def test_failing_over_to_the_synchronous_standby_loses_nothing_acknowledged(tmp_
     for number in range(ROUNDS):
         with (
             postgres_pair() as (primary, standby),
-            under_load(either(primary, standby), tmp_path / f"cell-{number}") as callers,
+            under_load(
+                f"{address_of(primary, standby)}?target_session_attrs=read-write", tmp_path / f"cell-{number}"
+            ) as callers,
         ):
             callers.wait_for_more(BEFORE + number)
             primary.lose()
@@ -87,7 +89,7 @@ class HousedJars(Jars):
 
 @contextmanager
 def jars_on(primary: PrivatePostgres, standby: PrivatePostgres, data: Path, options: str = "") -> Iterator[HousedJars]:
-    address = make_conninfo(either(primary, standby), options=options)
+    address = make_conninfo(address_of(standby, primary), options=options)
     house = House(Settings(data, "jars", address, True, None, data / "master.key"))
     house.make()
     yield HousedJars(house)
