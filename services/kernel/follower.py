@@ -17,7 +17,6 @@ from services.kernel.events import LogEvent, full_name, log_event
 from services.kernel.log.event_log import EventLog, NotAtHead
 from services.kernel.log.port import Recorded, Source
 from services.kernel.log.positions import Fenced, Parked, Positions
-from services.kernel.telemetry import follower_lag
 
 BATCH = 500
 RELEASED = full_name(ParkedKeyReleased)
@@ -100,7 +99,6 @@ class Follower(ABC):
         if not events:
             return self._idle(start)
         self._position = self._commit_around_poison(Batch(start, events))
-        follower_lag.set(max(0, self.log.position() - self._position), {"follower": self.name})
         return True
 
     def _read(self, after: int) -> Sequence[Recorded]:

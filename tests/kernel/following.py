@@ -74,7 +74,7 @@ class JarsWorker:
 
 def main() -> int:
     logging.basicConfig(level=logging.WARNING)
-    setattr(follow_module, "LONGEST_WAIT_S", 3600.0)  # noqa: B010 - not exported. Only a ring or a due moment wakes
+    setattr(follow_module, "LONGEST_WAIT_S", float(sys.argv[1]))  # noqa: B010 - not exported
     house = House(read_settings(os.environ))
     house.require()
     JarsWorker.house = house

@@ -14,6 +14,7 @@ from kept.cell.v1.events_pb2 import TimeAdvanced
 from services.kernel.cell import wait_until
 from services.kernel.database import Database
 from services.kernel.house import House
+from services.kernel.lease import Holder
 from services.kernel.log.bell import Bell
 from services.kernel.log.positions import Positions
 from services.kernel.policy import PolicyFollower
@@ -35,11 +36,11 @@ def followers(house: House) -> None:
 
 
 @contextmanager
-def following(cell: Cell) -> "Iterator[subprocess.Popen[str]]":
-    """The process, ready."""
+def following(cell: Cell, longest_wait_s: int = 3600) -> "Iterator[subprocess.Popen[str]]":
+    """The process, ready. With so long a wait, only a ring or a due moment wakes it."""
     read, write = os.pipe()
     environment = {**os.environ, **cell.settings.environment(), READY_FD: str(write)}
-    command = [sys.executable, "-m", "tests.kernel.following"]
+    command = [sys.executable, "-m", "tests.kernel.following", str(longest_wait_s)]
     with subprocess.Popen(command, env=environment, pass_fds=(write,), stderr=subprocess.PIPE, text=True) as process:
         try:
             os.close(write)
@@ -135,3 +136,89 @@ def test_sigterm_finishes_the_batch_that_is_under_way_and_leaves_the_rest(house:
 
     assert 1 <= positions(house.views_database("jars"))["jars-views"] < 300
     assert f"slow {pipe}" in history(house)
+
+
+# Two processes, of which one works
+
+
+FOLLOWERS = ("jars-views", "tally")
+
+
+def holders(house: House) -> dict[str, Holder]:
+    return house.leases.holders(FOLLOWERS)
+
+
+def holds_all(house: House, process: "subprocess.Popen[str]") -> Callable[[], bool]:
+    def so() -> bool:
+        found = holders(house)
+        return len(found) == 2 and all(one.process.endswith(f":{process.pid}") for one in found.values())
+
+    return so
+
+
+def test_a_second_process_stands_by_and_goes_on_when_the_first_is_killed_within_a_batch(
+    house: House, cell: Cell
+) -> None:
+    """Each batch of views is one event here; the killed process leaves one that is half done."""
+    pipe = cell.settings.data / "pipe"
+    for end in (".begun", ".go"):
+        os.mkfifo(f"{pipe}{end}")
+    slow = f"slow {pipe}"
+
+    with following(cell) as first:
+        wait_until(house.log.bell, holds_all(house, first), ENOUGH, "no-lease")
+        with following(cell) as second:
+            given(house.log, labelled("a", 1, "x"), labelled("a", 2, slow), labelled("a", 3, "z"), labelled("a", 4))
+            with open(f"{pipe}.begun"):
+                pass
+            first.kill()
+            first.wait()
+            with open(f"{pipe}.begun"), open(f"{pipe}.go", "w"):
+                pass  # the second one does the same batch again
+            drained(house)
+            given(house.log, labelled("b", 1, "y"))
+            drained(house)
+
+            assert holds_all(house, second)()
+            assert history(house) == [f"x {slow} z plums", "y"]
+            assert told(house.log, "a") == [2, 4]
+            ends(second)
+    assert holders(house) == {}
+
+
+def test_who_is_told_to_stop_hands_over(house: House, cell: Cell) -> None:
+    with following(cell) as first:
+        wait_until(house.log.bell, holds_all(house, first), ENOUGH, "no-lease")
+        with following(cell) as second:
+            given(house.log, labelled("a", 1, "x"))
+            drained(house)
+            assert holds_all(house, first)()
+            ends(first)
+            given(house.log, labelled("a", 2, "y"))
+            drained(house)
+
+            assert (history(house), told(house.log, "a")) == (["x y"], [2])
+            assert holds_all(house, second)()
+            ends(second)
+
+
+@pytest.mark.parametrize("address", ["postgres"], indirect=True)
+def test_who_has_lost_its_lease_takes_it_again_and_goes_on(house: House, cell: Cell) -> None:
+    """The server ended its session, as in a failover."""
+    with following(cell, longest_wait_s=1) as process:
+        wait_until(house.log.bell, holds_all(house, process), ENOUGH, "no-lease")
+        with house.log.database.write() as session:
+            name = holders(house)["tally"].process
+            ended = session.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = ?",
+                (f"kept {name}",),
+            ).fetchone()
+        assert ended == (1,)
+        assert process.stderr is not None
+        said = [process.stderr.readline() for _ in FOLLOWERS]
+        given(house.log, labelled("a", 1, "x"), labelled("a", 2, "y"))
+        drained(house)
+
+        assert (history(house), told(house.log, "a")) == (["x y"], [2])
+        ends(process)
+    assert sorted(said) == [f"WARNING:services.kernel.follow:{name}: its lease was lost\n" for name in FOLLOWERS]
