@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from eventsourcing.persistence import StoredEvent
 from google.protobuf.message import Message
 from kept.cell.v1.events_pb2 import HistoryStarted, ParkedKeyReleased, PolicyDeployed, TimeAdvanced
-from kept.common.v1.record_pb2 import Receipt
+from kept.common.v1.record_pb2 import Receipt, Record
 
 from services.kernel.application import Application, Command
 from services.kernel.clock import EPOCH, MachineClock, micros, moment, timestamp
@@ -87,18 +87,28 @@ class CellApplication(Application):
         wait_until(self.event_log.bell, self._drained, DRAIN_WITHIN, "followers-behind")
         return receipt
 
-    def release_parked(self, command: Command, *, follower: str, key: str, skip_first: bool, reason: str) -> Receipt:
-        """Records ParkedKeyReleased, which the follower carries out. Raises key-not-parked."""
+    def release_parked(
+        self, command: Command, *, follower: str, key: str, skip_first: bool, reason: str, position: int = 0
+    ) -> Receipt:
+        """Records ParkedKeyReleased, which the follower carries out.
+
+        Raises key-not-parked; parked-otherwise where the event to skip is not the first one; release-pending.
+        """
         answered = self._answered(command)
         if answered is not None:
             return answered
+        stream = releases_of(follower)
+        release = ParkedKeyReleased(follower=follower, key=key, skip_first=skip_first, reason=reason, position=position)
+        version = self.event_log.version(stream)  # before looking: whoever else releases meanwhile is in conflict
+        # A view's follower keeps its parked events beside its view; it finds out itself whether there are any.
         with self.event_log.database.read() as session:
             positions = Positions(session)
-            # A view's follower keeps its parked events beside its view; it finds out itself whether there are any.
-            if follower in positions.all() and key not in positions.parked_keys(follower):
-                raise NotFound("key-not-parked", f"{follower} has parked nothing under {key}")
-        release = ParkedKeyReleased(follower=follower, key=key, skip_first=skip_first, reason=reason)
-        return self._append(command, uuid5(CODE_STREAM, f"{follower}/parked"), release, command.stamp.occurred_at)
+            if follower in positions.all():
+                first = _first_parked(session, stream, follower, key)
+                if skip_first and position not in (0, first):
+                    raise Refused("parked-otherwise", f"the first one under {key} is at position {first} by now")
+                release.position = first if skip_first else 0
+        return self._append(command, stream, release, command.stamp.occurred_at, version=version)
 
     def _set_time(self, command: Command, event: HistoryStarted | TimeAdvanced, to: datetime) -> Receipt:
         return self._append(command, TIME_STREAM, event, micros(to), alongside=partial(_set_clock, to))
@@ -110,10 +120,12 @@ class CellApplication(Application):
         event: Message,
         occurred_at: int,
         alongside: Callable[[Session], Sequence[Save]] | None = None,
+        version: int | None = None,
     ) -> Receipt:
+        """Raises version-conflict; with a `version`, also where the stream has left it."""
         key = str(command.request.key)
         stamp = Stamp(SYSTEM_TENANT, command.stamp.actor, occurred_at, correlation_id=key, request_key=key)
-        save = _next(self.event_log, stream, event, stamp, command.request)
+        save = _next(self.event_log, stream, event, stamp, command.request, version)
         try:
             (outcome,) = self.event_log.append([save], alongside=alongside)
         except RequestRepeated:
@@ -170,11 +182,46 @@ def deploy(log: EventLog, clock: CellClock, name: str, version: str) -> None:
     log.append([_next(log, stream, PolicyDeployed(name=name, version=version), stamp)])
 
 
-def _next(log: EventLog, stream: UUID, event: Message, stamp: Stamp, request: Request | None = None) -> Save:
-    """A save of the stream's next event. These streams are long and are never folded, so only the version is read."""
-    version = log.version(stream) + 1
+def _next(
+    log: EventLog,
+    stream: UUID,
+    event: Message,
+    stamp: Stamp,
+    request: Request | None = None,
+    last: int | None = None,
+) -> Save:
+    """A save of the stream's next event. These streams are long and are never folded, so only the version is read, where it
+    is not known."""
+    version = (log.version(stream) if last is None else last) + 1
     entry = ProtobufMapper().to_stored_event(DomainEvent(stream, version, event, stamp))
     return Save((entry,), request, stream, version)
+
+
+def releases_of(follower: str) -> UUID:
+    """The stream of what operators released of that follower."""
+    return uuid5(CODE_STREAM, f"{follower}/parked")
+
+
+def skipped_by(session: Session, follower: str) -> set[int]:
+    """Positions that a follower has left out, because an operator said so, as the log tells; for deciders, whose releases
+    are checked before they are recorded."""
+    rows = session.execute(
+        "SELECT record FROM log WHERE stream = ? ORDER BY version", (releases_of(follower),)
+    ).fetchall()
+    releases = (ParkedKeyReleased.FromString(Record.FromString(record).data) for (record,) in rows)
+    return {release.position for release in releases if release.skip_first and release.position}
+
+
+def _first_parked(session: Session, stream: UUID, follower: str, key: str) -> int:
+    """Raises release-pending, key-not-parked."""
+    positions = Positions(session)
+    row = session.execute("SELECT max(position) FROM log WHERE stream = ?", (stream,)).fetchone()
+    if row is not None and (row[0] or 0) > positions.get(follower):
+        raise Unavailable("release-pending", f"{follower} has yet to carry out what was recorded at position {row[0]}")
+    for parked in positions.parked(follower):
+        if parked.key == key:
+            return parked.position
+    raise NotFound("key-not-parked", f"{follower} has parked nothing under {key}")
 
 
 def _set_clock(to: datetime, session: Session) -> Sequence[Save]:

@@ -38,12 +38,13 @@ class Poisoned(Exception):
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Consecutive events after `start`. With `park_first` the first one is parked instead of handled; with `stop_at` it
-    is a release that tries only what was parked before that position."""
+    is a release that tries only what was parked before that position, where `stop_reason` came up."""
 
     start: int
     events: Sequence[Recorded]
     park_first: str | None = None
     stop_at: int | None = None
+    stop_reason: str = ""
 
     @property
     def end(self) -> int:
@@ -117,7 +118,7 @@ class Follower(ABC):
                 _log.error("%s parks position %s: %s", self.name, event.position, poison.reason)
                 return self._commit(Batch(position, (event,), park_first=poison.reason))
             _log.error("%s still cannot handle position %s: %s", self.name, poison.again, poison.reason)
-            return self._commit(Batch(position, (event,), stop_at=poison.again))
+            return self._commit(Batch(position, (event,), stop_at=poison.again, stop_reason=poison.reason))
 
     def _idle(self, _position: int) -> bool:
         return False
@@ -133,7 +134,7 @@ class Follower(ABC):
         self._parked_keys = Positions(session).parked_keys(self.name)
         for index, recorded in enumerate(batch.events):
             if recorded.type == RELEASED:
-                self._release(session, log_event(recorded), index, batch.stop_at)
+                self._release(session, log_event(recorded), index, batch)
             elif recorded.type in self.reads:
                 try:
                     self._handle_or_queue(session, recorded, batch.park_first if index == 0 else None)
@@ -158,7 +159,7 @@ class Follower(ABC):
         refusal = self.database.translate(error)
         return refusal if isinstance(refusal, TRANSIENT) else poisoned
 
-    def _release(self, session: Session, event: LogEvent, index: int, stop_at: int | None) -> None:
+    def _release(self, session: Session, event: LogEvent, index: int, batch: Batch) -> None:
         release = event.body
         assert isinstance(release, ParkedKeyReleased)
         if release.follower != self.name or release.key not in self._parked_keys:
@@ -166,10 +167,13 @@ class Follower(ABC):
         positions = Positions(session)
         waiting = [parked for parked in positions.parked(self.name) if parked.key == release.key]
         if release.skip_first:
+            if release.position not in (0, waiting[0].position):
+                return  # that one is no longer the first: somebody was quicker
             positions.unpark(self.name, waiting.pop(0).position)
         recorded = self.log.at([parked.position for parked in waiting])
         for parked in waiting:
-            if parked.position == stop_at:
+            if parked.position == batch.stop_at:
+                positions.blame(self.name, parked.position, batch.stop_reason)
                 return
             try:
                 self.handle(session, log_event(recorded[parked.position]))

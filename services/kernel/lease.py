@@ -30,7 +30,7 @@ IDLE_S = 10.0
 # PostgreSQL's lock that tells since when counts seconds from here, in 31 bits.
 SINCE_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 # One answer lost, and the network is asked every second; after four the connection is given up, at both ends.
-NETWORK = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3}
+NETWORK: dict[str, Any] = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3}
 
 
 @dataclass(frozen=True, slots=True)

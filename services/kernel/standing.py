@@ -60,4 +60,5 @@ def _against_head(log: EventLog, found: dict[str, tuple[int, list[ParkedKey]]]) 
 def _age_s(session: Session, position: int) -> float:
     row = session.execute("SELECT recorded_at FROM log WHERE position = ?", (position,)).fetchone()
     assert row is not None
-    return max(0.0, (micros(datetime.now(UTC)) - row[0]) / 1_000_000)
+    recorded_at: int = row[0]
+    return max(0.0, (micros(datetime.now(UTC)) - recorded_at) / 1_000_000)

@@ -29,8 +29,8 @@ class FollowerMetrics:
     another process works for, by everybody who stands by."""
 
     def __init__(self, meter: Meter) -> None:
-        self._read: dict[str, Callable[[], "Standing"]] = {}
-        self._latest: list["Standing"] = []
+        self._read: dict[str, Callable[[], Standing]] = {}
+        self._latest: list[Standing] = []
         self._told: set[str] = set()
 
         def gauge(name: str, unit: str, description: str, value: Callable[["Standing"], float]) -> None:

@@ -15,6 +15,7 @@ from kept.customer.v1 import events_pb2 as customer
 from kept.notification.v1 import events_pb2 as e
 from kept.notification.v1 import service_pb2 as m
 
+from services.kernel.cell import skipped_by
 from services.kernel.clock import timestamp_of
 from services.kernel.database import ScratchSQLite, marks
 from services.kernel.events import LogEvent, full_name, log_event
@@ -95,6 +96,7 @@ class _Replayed:
         shared = sorted(self.policy.reads - set(OF_PARTIES))
         with self.house.log.database.snapshot() as session:
             parked = {one.position for one in Positions(session).parked(self.policy.name)}
+            parked |= skipped_by(session, self.policy.name)
             rows = session.execute(
                 f"""SELECT position, type, recorded_at, record FROM log WHERE position < ? AND tenant = ?
                     AND (customer_id = ? OR (customer_id IS NULL AND type IN ({marks(len(shared))})) OR stream = ?)

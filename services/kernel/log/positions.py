@@ -82,5 +82,11 @@ class Positions:
         )
         return [ParkedKey(*row) for row in rows]
 
+    def blame(self, follower: str, position: int, reason: str) -> None:
+        """That one cannot be handled either, and why."""
+        self._session.execute(
+            "UPDATE parked SET reason = ? WHERE follower = ? AND position = ?", (reason, follower, position)
+        )
+
     def unpark(self, follower: str, position: int) -> None:
         self._session.execute("DELETE FROM parked WHERE follower = ? AND position = ?", (follower, position))

@@ -10,6 +10,7 @@ from typing import Any
 
 from kept.common.v1.record_pb2 import Record
 
+from services.kernel.cell import skipped_by
 from services.kernel.database import ScratchSQLite, Session
 from services.kernel.events import LogEvent, event_classes, opened_event
 from services.kernel.house import House
@@ -132,7 +133,7 @@ class _Sandbox:
             migrate(
                 database, policy.name, [[sql for table in policy.tables for sql in table.statements(database.dialect)]]
             )
-            parked = self._parked(log, policy.name)
+            parked = self._parked(log, policy.name) | skipped_by(log, policy.name)
             replayed = ReplayedPolicy(policy, Positions(log).get(policy.name), parked, findings)
             self._policies.append((replayed, database))
         self.reads = frozenset().union(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kept/cell/v1/events.proto\x12\x0ckept.cell.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n\x0eHistoryStarted\"7\n\x0cTimeAdvanced\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x0ePolicyDeployed\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"V\n\x11ParkedKeyReleased\x12\x10\n\x08\x66ollower\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x12\n\nskip_first\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kept/cell/v1/events.proto\x12\x0ckept.cell.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n\x0eHistoryStarted\"7\n\x0cTimeAdvanced\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x0ePolicyDeployed\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"h\n\x11ParkedKeyReleased\x12\x10\n\x08\x66ollower\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x12\n\nskip_first\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08position\x18\x05 \x01(\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,5 +39,5 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYDEPLOYED']._serialized_start=151
   _globals['_POLICYDEPLOYED']._serialized_end=198
   _globals['_PARKEDKEYRELEASED']._serialized_start=200
-  _globals['_PARKEDKEYRELEASED']._serialized_end=286
+  _globals['_PARKEDKEYRELEASED']._serialized_end=304
 # @@protoc_insertion_point(module_scope)
