@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,10 @@ def stats(data: Path | None, *, full: bool, as_json: bool) -> None:
     Of a log of more than 100,000 events, what would take reading all of it is estimated from 20,000 of them, and said to be.
     """
     house = House(read_settings(os.environ, data))
-    house.log.require()
-    try:
+    with closing(house):
+        house.log.require()
         found = read_stats(house.log, MachineClock(), full=full)
         told = _as_json(house.log.cell(), found)
-    finally:
-        house.close()
     click.echo(json.dumps(told) if as_json else "\n".join(_as_text(told, found)))
 
 
