@@ -198,16 +198,16 @@ def test_an_operator_skips_and_retries_in_a_running_cell(opened: House) -> None:
     park(opened, "case-views", 1, 2, 3)
 
     with cell_up(opened.settings.data):
-        skipped = run("followers", "skip", "case", KEY, "--reason", "it is old")
-        retried = run("followers", "retry", "case-views", KEY, "--reason", "it is mended")
+        skipped = run("followers", "skip", "case-views", KEY, "--reason", "it is old")
+        retried = run("followers", "retry", "case", KEY, "--reason", "it is mended")
 
-    assert skipped.stdout.splitlines()[1:] == [f"case has nothing parked under {KEY} any more"]
-    assert retried.stdout.splitlines()[1:] == [f"case-views has nothing parked under {KEY} any more"]
+    assert skipped.stdout.splitlines()[1:] == [f"case-views has nothing parked under {KEY} any more"]
+    assert retried.stdout.splitlines()[1:] == [f"case has nothing parked under {KEY} any more"]
     assert [one["parked"] for one in told()["followers"]] == [[]] * len(NAMES)
     releases = [event for event in events(opened.log) if isinstance(event.body, ParkedKeyReleased)]
     assert [event.body for event in releases] == [
-        ParkedKeyReleased(follower="case", key=KEY, skip_first=True, position=1, reason="it is old"),
-        ParkedKeyReleased(follower="case-views", key=KEY, reason="it is mended"),
+        ParkedKeyReleased(follower="case-views", key=KEY, skip_first=True, position=1, reason="it is old"),
+        ParkedKeyReleased(follower="case", key=KEY, reason="it is mended"),
     ]
     assert all(event.record.actor.startswith("user:") for event in releases)
 

@@ -1,15 +1,21 @@
 """Followers under nameko, in a process of their own: woken, not polled, and stopped between batches."""
 
+import gzip
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
+from threading import Thread
 
 import pytest
 from kept.cell.v1.events_pb2 import TimeAdvanced
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from services.kernel.cell import wait_until
 from services.kernel.database import Database
@@ -222,3 +228,70 @@ def test_who_has_lost_its_lease_takes_it_again_and_goes_on(house: House, cell: C
         assert (history(house), told(house.log, "a")) == (["x y"], [2])
         ends(process)
     assert sorted(said) == [f"WARNING:services.kernel.follow:{name}: its lease was lost\n" for name in FOLLOWERS]
+
+
+# Metrics
+
+
+@contextmanager
+def collecting() -> Iterator[tuple[str, "Queue[dict[tuple[str, str], float]]"]]:
+    """An OpenTelemetry collector: its address, and each export's values by metric and follower."""
+    exports: Queue[dict[tuple[str, str], float]] = Queue()
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.path == "/v1/metrics":
+                told = ExportMetricsServiceRequest.FromString(
+                    body if body[:2] != b"\x1f\x8b" else gzip.decompress(body)
+                )
+                exports.put(
+                    {
+                        (metric.name, "".join(each.value.string_value for each in point.attributes)): point.as_int
+                        for resource in told.resource_metrics
+                        for scope in resource.scope_metrics
+                        for metric in scope.metrics
+                        for point in metric.gauge.data_points
+                    }
+                )
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the screen."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", exports
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_who_stands_by_tells_of_a_follower_that_is_stuck_elsewhere(
+    house: House, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "100")
+    pipe = cell.settings.data / "pipe"
+    for end in (".begun", ".go"):
+        os.mkfifo(f"{pipe}{end}")
+
+    with following(cell) as stuck, collecting() as (collector, exports):
+        wait_until(house.log.bell, holds_all(house, stuck), ENOUGH, "no-lease")
+        with following(Cell(replace(cell.settings, otlp_endpoint=collector))) as second:
+            given(house.log, labelled("a", 1, f"slow {pipe}"), labelled("a", 2, "y"))
+            with open(f"{pipe}.begun"):
+                pass
+            told: dict[tuple[str, str], float] = {}
+            while told.get(("kept.follower.lag", "jars-views")) != 2:
+                told = exports.get(timeout=ENOUGH.total_seconds())
+            assert told["kept.log.position", ""] >= 2
+            assert told["kept.follower.position", "jars-views"] == 0
+            stuck.kill()
+            with open(f"{pipe}.begun"), open(f"{pipe}.go", "w"):
+                pass
+            drained(house)
+            while told["kept.follower.lag", "jars-views"]:
+                told = exports.get(timeout=ENOUGH.total_seconds())
+            ends(second)
