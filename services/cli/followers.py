@@ -48,7 +48,7 @@ def followers(context: click.Context, data: Path | None, *, behind: bool, parked
     if as_json:
         click.echo(json.dumps(facts(report, shown)))
     else:
-        click.echo("\n".join(as_text(report, shown)))
+        click.echo("\n".join(as_text(report, shown, data)))
 
 
 @followers.command()

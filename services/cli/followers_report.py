@@ -124,19 +124,22 @@ def facts(report: Report, shown: list[Followed]) -> dict[str, Any]:
     }
 
 
-def as_text(report: Report, shown: list[Followed]) -> list[str]:
+def as_text(report: Report, shown: list[Followed], data: Path | None) -> list[str]:
+    """For people; what one can do about a parked key is told with the folder that was asked about."""
     head = "FOLLOWER", "POSITION", "BEHIND", "FOR", "PARKED", "WORKED FOR BY", "SINCE"
     rows = [_row(one) for one in shown]
     lines = aligned([head, *rows], right={1, 2, 3, 4}) if rows else ["no follower is so"]
     when = f", recorded at {spell_time(report.recorded_at)}" if report.recorded_at else ""
     lines += ["", f"the log's head: {report.head:,}{when}"]
+    if not any(one.holder for one in report.followers):
+        lines.append("nobody works for them: the cell is stopped, or its workers are")
     if report.history is not None:
         lines.append("in history mode: who decides moves on with the clock, and only for what concerns him")
     if any(one.standing.lag < 0 for one in shown):
         lines.append("a follower has read more than is there: the log has lost its end; see `kept replay --verify`")
     for one in shown:
         for key in one.standing.parked[:MOST_TOLD]:
-            lines += ["", *_next_step(one, key)]
+            lines += ["", *_next_step(one, key, "" if data is None else f" --data {data}")]
         if len(one.standing.parked) > MOST_TOLD:
             lines += [
                 "",
@@ -158,12 +161,12 @@ def _row(one: Followed) -> tuple[str, ...]:
     )
 
 
-def _next_step(one: Followed, key: ParkedKey) -> list[str]:
+def _next_step(one: Followed, key: ParkedKey, where: str) -> list[str]:
     queue = f"; {key.queued:,} more of its key queue behind it" if key.queued else ""
     event = one.types.get(key.position, "an event that is not there")
     name = one.standing.name
     return [
         f"{name} could not handle position {key.position}, {event}: {key.reason}{queue}",
-        f"  to try again, once the cause is gone:  kept followers retry {name} {key.key} --reason ...",
-        f"  to leave that one event out:           kept followers skip {name} {key.key} --reason ...",
+        f"  to try again, once the cause is gone:  kept followers retry {name} {key.key}{where} --reason ...",
+        f"  to leave that one event out:           kept followers skip {name} {key.key}{where} --reason ...",
     ]

@@ -217,7 +217,9 @@ def _first_parked(session: Session, stream: UUID, follower: str, key: str) -> in
     positions = Positions(session)
     row = session.execute("SELECT max(position) FROM log WHERE stream = ?", (stream,)).fetchone()
     if row is not None and (row[0] or 0) > positions.get(follower):
-        raise Unavailable("release-pending", f"{follower} has yet to carry out what was recorded at position {row[0]}")
+        raise Refused(
+            "release-pending", f"{follower} has yet to carry out the release at position {row[0]}; then try again"
+        )
     for parked in positions.parked(follower):
         if parked.key == key:
             return parked.position

@@ -127,6 +127,8 @@ def test_what_is_parked_is_told_with_its_cause_and_the_next_step(opened: House) 
     assert f"case-views could not handle position 1, {LABELLED}: LookupError; 1 more of its key queue behind it" in text
     assert f"kept followers retry case-views {KEY} --reason" in text
     assert f"kept followers skip sla {KEY} --reason" in text
+    named = run("followers", "--data", str(opened.settings.data)).stdout
+    assert f"kept followers skip sla {KEY} --data {opened.settings.data} --reason" in named
 
 
 @ON_SQLITE
@@ -143,6 +145,9 @@ def test_people_get_a_table(opened: House) -> None:
     assert lines[3].split() == ["case-views", "1,234", "0", "-", "-", "nobody", "-"]
     assert len({line.index("nobody") for line in lines[1:11]}) == 1, "in a column of their own"
     assert lines[12].startswith("the log's head: 1,234, recorded at 20")
+    assert lines[13] == "nobody works for them: the cell is stopped, or its workers are"
+    opened.leases.take("sla")
+    assert "nobody works for them" not in run("followers").stdout
     assert run("followers", "--parked").stdout.splitlines()[0] == "no follower is so"
 
 

@@ -48,8 +48,8 @@ class CellServiceStub:
     """Events that a deciding follower could not handle, and those that queue behind them, oldest first; at most 100."""
     ReleaseParked: _grpc.UnaryUnaryMultiCallable[_service_pb2.ReleaseParkedRequest, _service_pb2.ReleaseParkedResponse]
     """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out.
-    Errors: key-not-parked (NOT_FOUND), parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
-    release-pending (UNAVAILABLE, retry): the follower has yet to carry out an earlier release.
+    Errors: key-not-parked (NOT_FOUND); parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
+    release-pending (FAILED_PRECONDITION): the follower has yet to carry out an earlier release.
     """
 
 @_typing.type_check_only
@@ -72,8 +72,8 @@ class CellServiceAsyncStub(CellServiceStub):
     """Events that a deciding follower could not handle, and those that queue behind them, oldest first; at most 100."""
     ReleaseParked: _aio.UnaryUnaryMultiCallable[_service_pb2.ReleaseParkedRequest, _service_pb2.ReleaseParkedResponse]  # type: ignore[assignment]
     """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out.
-    Errors: key-not-parked (NOT_FOUND), parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
-    release-pending (UNAVAILABLE, retry): the follower has yet to carry out an earlier release.
+    Errors: key-not-parked (NOT_FOUND); parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
+    release-pending (FAILED_PRECONDITION): the follower has yet to carry out an earlier release.
     """
 
 class CellServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -123,8 +123,8 @@ class CellServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ReleaseParkedResponse, _abc.Awaitable[_service_pb2.ReleaseParkedResponse]]:
         """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out.
-        Errors: key-not-parked (NOT_FOUND), parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
-        release-pending (UNAVAILABLE, retry): the follower has yet to carry out an earlier release.
+        Errors: key-not-parked (NOT_FOUND); parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
+        release-pending (FAILED_PRECONDITION): the follower has yet to carry out an earlier release.
         """
 
 def add_CellServiceServicer_to_server(servicer: CellServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
