@@ -15,9 +15,11 @@ from threading import Thread
 
 import pytest
 from kept.cell.v1.events_pb2 import TimeAdvanced
+from kept.cell.v1.service_pb2 import AdvanceTimeRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
-from services.kernel.cell import wait_until
+from services.kernel.cell import CellApplication, start_history, wait_until
+from services.kernel.clock import timestamp
 from services.kernel.database import Database
 from services.kernel.house import House
 from services.kernel.lease import Holder
@@ -27,7 +29,7 @@ from services.kernel.policy import PolicyFollower
 from services.kernel.ready import READY, READY_FD
 from services.kernel.views import ViewFollower
 from tests.databases import Cell
-from tests.kernel.toys import Tally, drain, events, given, jar_views, labelled, told
+from tests.kernel.toys import CALLER, NOW, Tally, drain, events, given, jar_views, labelled, told
 
 ENOUGH = timedelta(seconds=60)
 
@@ -228,6 +230,30 @@ def test_who_has_lost_its_lease_takes_it_again_and_goes_on(house: House, cell: C
         assert (history(house), told(house.log, "a")) == (["x y"], [2])
         ends(process)
     assert sorted(said) == [f"WARNING:services.kernel.follow:{name}: its lease was lost\n" for name in FOLLOWERS]
+
+
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_in_history_mode_the_clock_waits_for_who_takes_over(house: House, cell: Cell) -> None:
+    start_history(house.log)
+    application = CellApplication(house.recorder, house.keys, house.clock)
+
+    def advance(number: int) -> None:
+        request = AdvanceTimeRequest(request_id=str(number), to=timestamp(NOW + timedelta(minutes=number)))
+        application.advance(application.command(CALLER, request), NOW + timedelta(minutes=number))
+
+    with following(cell) as first:
+        wait_until(house.log.bell, holds_all(house, first), ENOUGH, "no-lease")
+        with following(cell) as second:
+            given(house.log, labelled("a", 1), labelled("a", 2, "y"))
+            advance(1)
+            assert told(house.log, "a") == [2]
+            first.kill()
+            given(house.log, labelled("a", 3), labelled("a", 4, "y"))
+            advance(2)
+
+            assert told(house.log, "a") == [2, 4]
+            assert holders(house)["tally"].process.endswith(f":{second.pid}")
+            ends(second)
 
 
 # Metrics
