@@ -13,21 +13,21 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from eventsourcing.persistence import StoredEvent
 from google.protobuf.message import Message
 from kept.cell.v1.events_pb2 import HistoryStarted, ParkedKeyReleased, PolicyDeployed, TimeAdvanced
-from kept.common.v1.record_pb2 import Receipt, Record
+from kept.common.v1.record_pb2 import Receipt
 
 from services.kernel.application import Application, Command
 from services.kernel.clock import EPOCH, MachineClock, micros, moment, timestamp
 from services.kernel.database import Session
-from services.kernel.errors import KeptError, NotFound, Refused, Unavailable, VersionConflict
+from services.kernel.errors import KeptError, Refused, Unavailable, VersionConflict
 from services.kernel.events import DomainEvent, ProtobufMapper, Stamp, full_name
 from services.kernel.lockstep import Lockstep
 from services.kernel.log.bell import LONGEST_WAIT_S, Bell
 from services.kernel.log.event_log import EventLog, RequestRepeated
 from services.kernel.log.port import Request, Save
 from services.kernel.log.positions import Positions
+from services.kernel.releases import CODE_STREAM, first_parked, releases_of
 
 TIME_STREAM = uuid5(NAMESPACE_URL, "kept:cell:time")
-CODE_STREAM = uuid5(NAMESPACE_URL, "kept:cell:code")
 DRAIN_WITHIN = timedelta(seconds=20)
 SYSTEM_TENANT = "cell"
 
@@ -104,7 +104,7 @@ class CellApplication(Application):
         with self.event_log.database.read() as session:
             positions = Positions(session)
             if follower in positions.all():
-                first = _first_parked(session, stream, follower, key)
+                first = first_parked(session, follower, key)
                 if skip_first and position not in (0, first):
                     raise Refused("parked-otherwise", f"the first one under {key} is at position {first} by now")
                 release.position = first if skip_first else 0
@@ -195,35 +195,6 @@ def _next(
     version = (log.version(stream) if last is None else last) + 1
     entry = ProtobufMapper().to_stored_event(DomainEvent(stream, version, event, stamp))
     return Save((entry,), request, stream, version)
-
-
-def releases_of(follower: str) -> UUID:
-    """The stream of what operators released of that follower."""
-    return uuid5(CODE_STREAM, f"{follower}/parked")
-
-
-def skipped_by(session: Session, follower: str) -> set[int]:
-    """Positions that a follower has left out, because an operator said so, as the log tells; for deciders, whose releases
-    are checked before they are recorded."""
-    rows = session.execute(
-        "SELECT record FROM log WHERE stream = ? ORDER BY version", (releases_of(follower),)
-    ).fetchall()
-    releases = (ParkedKeyReleased.FromString(Record.FromString(record).data) for (record,) in rows)
-    return {release.position for release in releases if release.skip_first and release.position}
-
-
-def _first_parked(session: Session, stream: UUID, follower: str, key: str) -> int:
-    """Raises release-pending, key-not-parked."""
-    positions = Positions(session)
-    row = session.execute("SELECT max(position) FROM log WHERE stream = ?", (stream,)).fetchone()
-    if row is not None and (row[0] or 0) > positions.get(follower):
-        raise Refused(
-            "release-pending", f"{follower} has yet to carry out the release at position {row[0]}; then try again"
-        )
-    for parked in positions.parked(follower):
-        if parked.key == key:
-            return parked.position
-    raise NotFound("key-not-parked", f"{follower} has parked nothing under {key}")
 
 
 def _set_clock(to: datetime, session: Session) -> Sequence[Save]:

@@ -68,6 +68,13 @@ class Unavailable(KeptError):
         self.retry_after_s = retry_after_s
 
 
+class InDoubt(Unavailable):
+    """It may have been recorded or not; sent again, the same request id finds out."""
+
+    def __init__(self) -> None:
+        super().__init__("log-in-doubt", "it is not known whether this was recorded; send the same again")
+
+
 class Overloaded(Unavailable):
     status = "RESOURCE_EXHAUSTED"
 

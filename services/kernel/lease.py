@@ -29,8 +29,9 @@ PING_S = 1.0
 IDLE_S = 10.0
 # PostgreSQL's lock that tells since when counts seconds from here, in 31 bits.
 SINCE_EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-# One answer lost, and the network is asked every second; after four the connection is given up, at both ends.
-NETWORK: dict[str, Any] = {"keepalives_idle": 2, "keepalives_interval": 1, "keepalives_count": 3}
+# After some five seconds without an answer either end gives the connection up.
+KEEPALIVES = {"keepalives_idle": "2", "keepalives_interval": "1", "keepalives_count": "3"}
+UNANSWERED = {"tcp_user_timeout": "4000"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,18 +226,14 @@ class PostgresLeases(Leases):
             raise
 
     def _connect(self) -> None:
-        import psycopg
+        from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-        self._connection = psycopg.connect(
-            self._address,
-            autocommit=True,
-            application_name=f"kept {this_process()}",
-            connect_timeout=5,
-            keepalives=1,
-            tcp_user_timeout=4000,
-            **NETWORK,
-        )
-        for name, value in NETWORK.items():
+        from services.kernel.postgres_connection import connect
+
+        said = conninfo_to_dict(self._address)
+        ours = {name: value for name, value in (KEEPALIVES | UNANSWERED).items() if name not in said}
+        self._connection = connect(make_conninfo(self._address, **ours), f"kept {this_process()}")
+        for name, value in KEEPALIVES.items():
             self._connection.execute(f"SET tcp_{name} = {value}")
         if self._connection.info.server_version >= 140000:
             self._connection.execute(f"SET idle_session_timeout = '{int(self._idle_s * 1000)} ms'")

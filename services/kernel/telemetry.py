@@ -19,8 +19,6 @@ _w3c = TraceContextTextMapPropagator()
 
 appended = meter.create_counter("kept.log.appended", unit="{event}", description="Events appended to the log")
 call_duration = meter.create_histogram("kept.rpc.duration", unit="s", description="Time of one RPC in the server")
-log_batch = meter.create_histogram("kept.log.batch", unit="{save}", description="Saves that one commit took together")
-log_waiting = meter.create_gauge("kept.log.waiting", unit="{save}", description="Saves that wait for their commit")
 batch_duration = meter.create_histogram("kept.follower.batch", unit="s", description="Time of one follower's batch")
 
 

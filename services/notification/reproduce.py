@@ -15,7 +15,6 @@ from kept.customer.v1 import events_pb2 as customer
 from kept.notification.v1 import events_pb2 as e
 from kept.notification.v1 import service_pb2 as m
 
-from services.kernel.cell import skipped_by
 from services.kernel.clock import timestamp_of
 from services.kernel.database import ScratchSQLite, marks
 from services.kernel.events import LogEvent, full_name, log_event
@@ -24,6 +23,7 @@ from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Positions
 from services.kernel.policy import Aggregates, Work, migrate_policy
 from services.kernel.privacy import Erased
+from services.kernel.releases import skipped_by
 from services.notification.contact import read_contact
 from services.notification.domain import Notice, delivery_id
 from services.notification.policies import NoticePolicy

@@ -20,6 +20,7 @@ from services.kernel.house import House
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.recorder import LogRecorder
 from services.kernel.policy import PolicyFollower
+from services.kernel.releases import first_parked
 from services.kernel.replay.verify import verify
 from tests.databases import Cell
 from tests.kernel.toys import (
@@ -414,14 +415,13 @@ def test_who_releases_at_the_same_time_is_in_conflict(
     application: CellApplication, stuck: PolicyFollower, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both have looked, and both may; the slower one is to look again."""
-    look = cell_module._first_parked
 
-    def overtaken(*found: Any) -> int:
-        monkeypatch.setattr(cell_module, "_first_parked", look)
+    def overtaken(*_: Any) -> int:
+        monkeypatch.setattr(cell_module, "first_parked", first_parked)
         release(application, str(jar_id("a")), "quicker")
         return 1
 
-    monkeypatch.setattr(cell_module, "_first_parked", overtaken)
+    monkeypatch.setattr(cell_module, "first_parked", overtaken)
 
     with pytest.raises(VersionConflict):
         release(application, str(jar_id("a")), "slower", skip_first=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 from kept.common.v1.record_pb2 import Record
 
-from services.kernel.cell import skipped_by
 from services.kernel.database import ScratchSQLite, Session
 from services.kernel.events import LogEvent, event_classes, opened_event
 from services.kernel.house import House
@@ -18,6 +17,7 @@ from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Positions
 from services.kernel.log.schema import migrate
 from services.kernel.policy import Policy
+from services.kernel.releases import skipped_by
 from services.kernel.replay.chain import COLUMNS, Chain
 from services.kernel.replay.compare import compare_table
 from services.kernel.replay.findings import Findings
