@@ -122,9 +122,9 @@ def test_what_the_database_believes_is_near_once_it_has_looked(long: House) -> N
 
 def test_forgotten_requests_are_not_counted(long: House) -> None:
     """On PostgreSQL as soon as it looks again, which it does by itself."""
-    later = EventLog(long.log.database, long.log.bell, FixedClock(NOW + timedelta(days=31)))
-    assert later.forget_old_requests() == 1000
-    recorded(long, labelled("new", 1), at=NOW + timedelta(days=31))
+    later = NOW + timedelta(days=31)
+    recorded(long, labelled("new", 1), at=later)
+    assert EventLog(long.log.database, long.log.bell, FixedClock(later)).forget_old_requests() == 1000
     if long.settings.database:
         with long.log.database.read() as session:
             session.execute("VACUUM ANALYZE request")
