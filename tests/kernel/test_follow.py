@@ -289,9 +289,11 @@ def collecting() -> Iterator[tuple[str, "Queue[dict[tuple[str, str], float]]"]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
         thread = Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", exports
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", exports
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize("address", ["sqlite"], indirect=True)
