@@ -22,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from services.kernel.clock import MachineClock
 from services.kernel.errors import Unavailable
 
 PING_S = 1.0
@@ -91,7 +92,7 @@ class FileLeases(Leases):
         except BlockingIOError:
             os.close(file)
             return None
-        told = json.dumps({"process": this_process(), "since": datetime.now(UTC).isoformat(timespec="seconds")})
+        told = json.dumps({"process": this_process(), "since": MachineClock().now().isoformat(timespec="seconds")})
         os.pwrite(file, told.encode().ljust(256), 0)  # always as long, so that nobody reads half of another's
         lease = _FileLease(file)
         self._taken.append(lease)
@@ -162,7 +163,7 @@ class PostgresLeases(Leases):
             number = self._number(follower)
             if not self._ask("SELECT pg_try_advisory_lock(%s)", number)[0][0]:
                 return None
-            lease = _PostgresLease(self, follower, int((datetime.now(UTC) - SINCE_EPOCH).total_seconds()))
+            lease = _PostgresLease(self, follower, int((MachineClock().now() - SINCE_EPOCH).total_seconds()))
             self._ask("SELECT pg_try_advisory_lock(%s, %s)", _half(number), lease.since_s)
             self._held[follower] = lease
             if self._pinger is None:

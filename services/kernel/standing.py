@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from services.kernel.clock import micros
+from services.kernel.clock import MachineClock, micros
 from services.kernel.database import Database, Session
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.positions import ParkedKey, Positions
@@ -61,4 +60,4 @@ def _age_s(session: Session, position: int) -> float:
     row = session.execute("SELECT recorded_at FROM log WHERE position = ?", (position,)).fetchone()
     assert row is not None
     recorded_at: int = row[0]
-    return max(0.0, (micros(datetime.now(UTC)) - recorded_at) / 1_000_000)
+    return max(0.0, (micros(MachineClock().now()) - recorded_at) / 1_000_000)
