@@ -34,12 +34,18 @@ NAMES = [
 
 
 @pytest.fixture
-def opened(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
-    """A whole cell, as a command finds it by the environment."""
+def found(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A cell's log, which a command finds by the environment."""
     for name, value in house.settings.environment().items():
         monkeypatch.setenv(name, value)
-    migrate(house)
     return house
+
+
+@pytest.fixture
+def opened(found: House) -> House:
+    """With everything that its services have."""
+    migrate(found)
+    return found
 
 
 def run(*arguments: str) -> Result:
@@ -78,12 +84,13 @@ def park(house: House, name: str, *positions: int) -> None:
             Positions(session).park(Parked(name, position, KEY, reason))
 
 
-def test_every_follower_of_the_cell_is_told_with_its_lag(opened: House) -> None:
+def test_every_follower_of_the_cell_is_told_with_its_lag_and_who_works_for_it(opened: House) -> None:
     recorded(opened, 2, ago=AN_HOUR)
     recorded(opened, 1, after=2)
     for name in set(NAMES) - {"case", "sla-views"}:
         stand(opened, name, 3)
     stand(opened, "sla-views", 2)
+    opened.leases.take("case")
 
     found = told()
 
@@ -97,13 +104,8 @@ def test_every_follower_of_the_cell_is_told_with_its_lag(opened: House) -> None:
     assert 0 <= follower("sla-views")["lag_seconds"] < 600
     assert follower("sla")["lag_seconds"] == 0
     assert [one["name"] for one in told("--behind")["followers"]] == ["case", "sla-views"]
-
-
-def test_who_holds_a_lease_is_told(opened: House) -> None:
-    opened.leases.take("case")
-
-    assert follower("case")["lease"]["process"] == this_process()
-    assert follower("sla")["lease"] is None
+    leases = {one["name"]: one["lease"] and one["lease"]["process"] for one in found["followers"]}
+    assert leases == dict.fromkeys(NAMES) | {"case": this_process()}
 
 
 @ON_SQLITE
@@ -114,6 +116,7 @@ def test_somebody_else_who_follows_is_told_too(opened: House) -> None:
     assert (told()["followers"][-1]["name"], told()["followers"][-1]["kind"]) == ("relay", "other")
 
 
+@ON_SQLITE
 def test_what_is_parked_is_told_with_its_cause_and_the_next_step(opened: House) -> None:
     given(opened.log, labelled("a", 1), entry("a", 2, ParkedKeyReleased()), labelled("a", 3))
     park(opened, "case-views", 1, 3)
@@ -220,26 +223,25 @@ def test_an_operator_skips_and_retries_in_a_running_cell(opened: House) -> None:
 # kept log stats
 
 
-def test_the_logs_figures_are_told(opened: House) -> None:
-    recorded(opened, 3, ago=timedelta(days=2))
-    given(opened.log, labelled("b", 1), labelled("c", 1))
+def test_the_logs_figures_are_told(found: House) -> None:
+    recorded(found, 3, ago=timedelta(days=2))
+    given(found.log, labelled("b", 1), labelled("c", 1))
 
-    done = run("log", "stats", "--json")
-    found = json.loads(done.stdout)
+    figures = json.loads(run("log", "stats", "--json").stdout)
 
-    assert (found["events"], found["streams"], found["head"]["position"], found["epoch"]) == (5, 3, 5, 1)
-    assert found["head"]["root"] == opened.log.head().root.hex()
-    assert found["recorded_within"] == {"minute": 2, "hour": 2, "day": 2}
-    assert found["per_second"]["minute"] == round(2 / 60, 3)
-    assert found["types"] == {LABELLED: 5}
-    assert found["largest_streams"][0]["events"] == 3
-    assert found["bytes"]["records"] < found["bytes"]["database"]
-    assert found["estimated"] == []
+    assert (figures["events"], figures["streams"], figures["head"]["position"], figures["epoch"]) == (5, 3, 5, 1)
+    assert figures["head"]["root"] == found.log.head().root.hex()
+    assert figures["recorded_within"] == {"minute": 2, "hour": 2, "day": 2}
+    assert figures["per_second"]["minute"] == round(2 / 60, 3)
+    assert figures["types"] == {LABELLED: 5}
+    assert figures["largest_streams"][0]["events"] == 3
+    assert figures["bytes"]["records"] < figures["bytes"]["database"]
+    assert figures["estimated"] == []
 
 
 @ON_SQLITE
-def test_people_get_the_logs_figures_in_columns(opened: House) -> None:
-    recorded(opened, 1200)
+def test_people_get_the_logs_figures_in_columns(found: House) -> None:
+    recorded(found, 1200)
 
     lines = run("log", "stats").stdout.splitlines()
 
