@@ -28,7 +28,12 @@ class _Lazy(click.Group):
         "audit": ("services.cli.audit", "audit", "Read and verify the log as an auditor does."),
         "rules": ("services.cli.rules", "rules", "Which notices go out, when, and in what words."),
         "relay": ("services.cli.relay", "relay", "The copy of the log on the broker."),
-        "parked": ("services.cli.parked", "parked", "Events that a follower could not handle."),
+        "followers": (
+            "services.cli.followers",
+            "followers",
+            "Where every follower stands, and what it could not handle.",
+        ),
+        "log": ("services.cli.log_stats", "log", "How large the log is, and how fast it grows."),
         "story": ("services.cli.story.command", "story", "What Kept is for, told from a log as it happens."),
     }
 

@@ -18,16 +18,16 @@ from kept.common.v1.record_pb2 import Receipt
 from services.kernel.application import Application, Command
 from services.kernel.clock import EPOCH, MachineClock, micros, moment, timestamp
 from services.kernel.database import Session
-from services.kernel.errors import KeptError, NotFound, Refused, Unavailable, VersionConflict
+from services.kernel.errors import KeptError, Refused, Unavailable, VersionConflict
 from services.kernel.events import DomainEvent, ProtobufMapper, Stamp, full_name
 from services.kernel.lockstep import Lockstep
 from services.kernel.log.bell import LONGEST_WAIT_S, Bell
 from services.kernel.log.event_log import EventLog, RequestRepeated
 from services.kernel.log.port import Request, Save
 from services.kernel.log.positions import Positions
+from services.kernel.releases import CODE_STREAM, first_parked, releases_of
 
 TIME_STREAM = uuid5(NAMESPACE_URL, "kept:cell:time")
-CODE_STREAM = uuid5(NAMESPACE_URL, "kept:cell:code")
 DRAIN_WITHIN = timedelta(seconds=20)
 SYSTEM_TENANT = "cell"
 # Policies are deployed before anything is recorded.
@@ -102,18 +102,28 @@ class CellApplication(Application):
         wait_until(self.event_log.bell, self._drained, DRAIN_WITHIN, "followers-behind")
         return receipt
 
-    def release_parked(self, command: Command, *, follower: str, key: str, skip_first: bool, reason: str) -> Receipt:
-        """Records ParkedKeyReleased, which the follower carries out. Raises key-not-parked."""
+    def release_parked(
+        self, command: Command, *, follower: str, key: str, skip_first: bool, reason: str, position: int = 0
+    ) -> Receipt:
+        """Records ParkedKeyReleased, which the follower carries out.
+
+        Raises key-not-parked; parked-otherwise where the event to skip is not the first one; release-pending.
+        """
         answered = self._answered(command)
         if answered is not None:
             return answered
+        stream = releases_of(follower)
+        release = ParkedKeyReleased(follower=follower, key=key, skip_first=skip_first, reason=reason, position=position)
+        version = self.event_log.version(stream)  # before looking: whoever else releases meanwhile is in conflict
+        # A view's follower keeps its parked events beside its view; it finds out itself whether there are any.
         with self.event_log.database.read() as session:
             positions = Positions(session)
-            # A view's follower keeps its parked events beside its view; it finds out itself whether there are any.
-            if follower in positions.all() and key not in positions.parked_keys(follower):
-                raise NotFound("key-not-parked", f"{follower} has parked nothing under {key}")
-        release = ParkedKeyReleased(follower=follower, key=key, skip_first=skip_first, reason=reason)
-        return self._append(command, uuid5(CODE_STREAM, f"{follower}/parked"), release, command.stamp.occurred_at)
+            if follower in positions.all():
+                first = first_parked(session, follower, key)
+                if skip_first and position not in (0, first):
+                    raise Refused("parked-otherwise", f"the first one under {key} is at position {first} by now")
+                release.position = first if skip_first else 0
+        return self._append(command, stream, release, command.stamp.occurred_at, version=version)
 
     def _set_time(self, command: Command, event: TimeAdvanced, to: datetime) -> Receipt:
         return self._append(command, TIME_STREAM, event, micros(to), alongside=partial(_set_clock, to))
@@ -125,10 +135,12 @@ class CellApplication(Application):
         event: Message,
         occurred_at: int,
         alongside: Callable[[Session], Sequence[Save]] | None = None,
+        version: int | None = None,
     ) -> Receipt:
+        """Raises version-conflict; with a `version`, also where the stream has left it."""
         key = str(command.request.key)
         stamp = Stamp(SYSTEM_TENANT, command.stamp.actor, occurred_at, correlation_id=key, request_key=key)
-        save = _next(self.event_log, stream, event, stamp, command.request)
+        save = _next(self.event_log, stream, event, stamp, command.request, version)
         try:
             (outcome,) = self.event_log.append([save], alongside=alongside)
         except RequestRepeated:
@@ -186,9 +198,17 @@ def deploy(log: EventLog, clock: CellClock, name: str, version: str) -> None:
     log.append([_next(log, stream, PolicyDeployed(name=name, version=version), stamp)])
 
 
-def _next(log: EventLog, stream: UUID, event: Message, stamp: Stamp, request: Request | None = None) -> Save:
-    """A save of the stream's next event. These streams are long and are never folded, so only the version is read."""
-    version = log.version(stream) + 1
+def _next(
+    log: EventLog,
+    stream: UUID,
+    event: Message,
+    stamp: Stamp,
+    request: Request | None = None,
+    last: int | None = None,
+) -> Save:
+    """A save of the stream's next event. These streams are long and are never folded, so only the version is read, where it
+    is not known."""
+    version = (log.version(stream) if last is None else last) + 1
     entry = ProtobufMapper().to_stored_event(DomainEvent(stream, version, event, stamp))
     return Save((entry,), request, stream, version)
 

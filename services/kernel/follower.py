@@ -18,7 +18,6 @@ from services.kernel.log.event_log import EventLog, NotAtHead
 from services.kernel.log.port import Recorded, Source
 from services.kernel.log.positions import Fenced, Parked, Positions
 from services.kernel.log.reader import opened
-from services.kernel.telemetry import follower_lag
 
 BATCH = 500
 RELEASED = full_name(ParkedKeyReleased)
@@ -40,12 +39,13 @@ class Poisoned(Exception):
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Consecutive events after `start`. With `park_first` the first one is parked instead of handled; with `stop_at` it
-    is a release that tries only what was parked before that position."""
+    is a release that tries only what was parked before that position, where `stop_reason` came up."""
 
     start: int
     events: Sequence[Recorded]
     park_first: str | None = None
     stop_at: int | None = None
+    stop_reason: str = ""
 
     @property
     def end(self) -> int:
@@ -102,9 +102,6 @@ class Follower(ABC):
         if not events:
             return self._idle(start)
         self._position = self._commit_around_poison(Batch(start, events))
-        # A batch that is not full ends where the log ended; only behind a full one there may be more.
-        lag = max(0, self.log.position() - self._position) if len(events) == self._limit else 0
-        follower_lag.set(lag, {"follower": self.name})
         return True
 
     def _read(self, after: int) -> Sequence[Recorded]:
@@ -123,7 +120,7 @@ class Follower(ABC):
                 _log.error("%s parks position %s: %s", self.name, event.position, poison.reason)
                 return self._commit(Batch(position, (event,), park_first=poison.reason))
             _log.error("%s still cannot handle position %s: %s", self.name, poison.again, poison.reason)
-            return self._commit(Batch(position, (event,), stop_at=poison.again))
+            return self._commit(Batch(position, (event,), stop_at=poison.again, stop_reason=poison.reason))
 
     def _idle(self, _position: int) -> bool:
         return False
@@ -140,7 +137,7 @@ class Follower(ABC):
             self._parked_keys = Positions(session).parked_keys(self.name)
         for index, recorded in enumerate(batch.events):
             if recorded.type == RELEASED:
-                self._release(session, opened(recorded), index, batch.stop_at, self._parked_keys)
+                self._release(session, opened(recorded), index, batch, self._parked_keys)
             elif recorded.type in self.reads:
                 park = batch.park_first if index == 0 else None
                 try:
@@ -163,9 +160,7 @@ class Follower(ABC):
         refusal = self.database.translate(error)
         return refusal if isinstance(refusal, TRANSIENT) else poisoned
 
-    def _release(
-        self, session: Session, event: LogEvent, index: int, stop_at: int | None, parked_keys: set[str]
-    ) -> None:
+    def _release(self, session: Session, event: LogEvent, index: int, batch: Batch, parked_keys: set[str]) -> None:
         release = event.body
         assert isinstance(release, ParkedKeyReleased)
         if release.follower != self.name or release.key not in parked_keys:
@@ -173,10 +168,13 @@ class Follower(ABC):
         positions = Positions(session)
         waiting = [parked for parked in positions.parked(self.name) if parked.key == release.key]
         if release.skip_first:
+            if release.position not in (0, waiting[0].position):
+                return  # that one is no longer the first: somebody was quicker
             positions.unpark(self.name, waiting.pop(0).position)
         recorded = self.log.at([parked.position for parked in waiting])
         for parked in waiting:
-            if parked.position == stop_at:
+            if parked.position == batch.stop_at:
+                positions.blame(self.name, parked.position, batch.stop_reason)
                 return
             try:
                 self.handle(session, log_event(recorded[parked.position]))

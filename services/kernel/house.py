@@ -12,6 +12,7 @@ from services.kernel.cell import CellClock
 from services.kernel.config import Settings
 from services.kernel.database import Database, SQLite
 from services.kernel.errors import Misconfigured
+from services.kernel.lease import FileLeases, Leases, PostgresLeases
 from services.kernel.log.bell import Bell, PostgresBell, SocketBell
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Source
@@ -104,6 +105,13 @@ class House:
         return SharedReader(self.origin)
 
     @cached_property
+    def leases(self) -> Leases:
+        """Which followers this process works for."""
+        if self.settings.database:
+            return PostgresLeases(self.settings.database, self.settings.cell)
+        return FileLeases(self.settings.run / "leases")
+
+    @cached_property
     def view_bell(self) -> Bell:
         return self._bell("views")
 
@@ -129,6 +137,8 @@ class House:
         return Sealer(self.keys, self.settings.cell)
 
     def close(self) -> None:
+        if "leases" in self.__dict__:  # they are not opened only to be closed
+            self.leases.close()
         for database in self._databases.values():
             database.close()
 

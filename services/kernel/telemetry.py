@@ -1,11 +1,17 @@
 """Traces and metrics, off until KEPT_OTLP_ENDPOINT is set. Spans go through gRPC, the log's records and the workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+if TYPE_CHECKING:  # what it stands on is measured itself
+    from services.kernel.standing import Standing
 
 tracer = trace.get_tracer("kept")
 meter = metrics.get_meter("kept")
@@ -17,9 +23,56 @@ batch_size = meter.create_histogram(
 )
 waiting = meter.create_histogram("kept.log.waiting", unit="{save}", description="Changes that waited behind a commit")
 call_duration = meter.create_histogram("kept.rpc.duration", unit="s", description="Time of one RPC in the server")
-follower_lag = meter.create_gauge("kept.follower.lag", unit="{event}", description="Positions a follower is behind")
 batch_duration = meter.create_histogram("kept.follower.batch", unit="s", description="Time of one follower's batch")
 relay_published = meter.create_counter("kept.relay.published", unit="{event}", description="Events put into the copy")
+
+
+class FollowerMetrics:
+    """Read when they are exported, not when something was done: one that is stuck is seen to fall behind, and so is one that
+    another process works for, by everybody who stands by."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._read: dict[str, Callable[[], Standing]] = {}
+        self._latest: list[Standing] = []
+        self._told: set[str] = set()
+
+        def gauge(name: str, unit: str, description: str, value: Callable[["Standing"], float]) -> None:
+            meter.create_observable_gauge(name, [partial(self._observe, name, value)], unit, description)
+
+        gauge("kept.follower.position", "{event}", "The last position a follower has read", lambda one: one.position)
+        gauge("kept.follower.lag", "{event}", "Events a follower has not read", lambda one: one.lag)
+        gauge("kept.follower.lag_time", "s", "Age of the oldest event a follower has not read", lambda one: one.lag_s)
+        gauge("kept.follower.parked", "{key}", "Keys that wait for an operator", lambda one: len(one.parked))
+        meter.create_observable_gauge("kept.log.position", [self._head], "{event}", "The log's last position")
+
+    def watch(self, follower: str, read: Callable[[], "Standing"]) -> None:
+        """From now on `read` tells of it, whenever figures are exported."""
+        self._read[follower] = read
+
+    def forget(self, follower: str) -> None:
+        self._read.pop(follower, None)
+
+    def _observe(
+        self, metric: str, value: Callable[["Standing"], float], _options: CallbackOptions
+    ) -> Iterator[Observation]:
+        for one in self._all(metric):
+            yield Observation(value(one), {"follower": one.name})
+
+    def _head(self, _options: CallbackOptions) -> Iterator[Observation]:
+        followed = self._all("kept.log.position")
+        if followed:
+            yield Observation(max(one.head for one in followed))
+
+    def _all(self, metric: str) -> list["Standing"]:
+        """One reading for all metrics of an export; a metric that asks again begins the next one."""
+        if metric in self._told or not self._told:
+            self._latest = [read() for read in list(self._read.values())]
+            self._told.clear()
+        self._told.add(metric)
+        return self._latest
+
+
+followers = FollowerMetrics(meter)
 
 
 def start_telemetry(service: str, endpoint: str | None) -> None:

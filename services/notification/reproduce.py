@@ -23,6 +23,7 @@ from services.kernel.log.port import Recorded
 from services.kernel.log.positions import Positions
 from services.kernel.policy import Aggregates, Work, migrate_policy
 from services.kernel.privacy import Erased
+from services.kernel.releases import skipped_by
 from services.notification.contact import read_contact
 from services.notification.domain import Notice, delivery_id
 from services.notification.policies import NoticePolicy
@@ -95,6 +96,7 @@ class _Replayed:
         shared = sorted(self.policy.reads - set(OF_PARTIES))
         with self.house.log.database.snapshot() as session:
             parked = {one.position for one in Positions(session).parked(self.policy.name)}
+            parked |= skipped_by(session, self.policy.name)
             rows = session.execute(
                 f"""SELECT position, type, recorded_at, record FROM log WHERE position < ? AND tenant = ?
                     AND (customer_id = ? OR (customer_id IS NULL AND type IN ({marks(len(shared))})) OR stream = ?)

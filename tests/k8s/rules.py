@@ -102,12 +102,24 @@ def selected(found: list[Manifest]) -> Iterator[str]:
 
 
 def single(found: list[Manifest]) -> Iterator[str]:
-    """What follows or sends runs once at a time, also while it is replaced."""
+    """The relay runs once at a time, also while it is replaced."""
     for one in of_kind(found, "Deployment"):
-        if name(one) in (SENDER, RELAY) or name(one).endswith("-worker"):
+        if name(one) == RELAY:
             how = one["spec"]
             if how.get("replicas") != 1 or how.get("strategy") != {"type": "Recreate"}:
                 yield f"{name(one)}: may run twice"
+
+
+def stood_by(found: list[Manifest]) -> Iterator[str]:
+    """Of what follows or sends the next one is there before the last one leaves, and as many of each."""
+    following = [one for one in of_kind(found, "Deployment") if name(one) == SENDER or name(one).endswith("-worker")]
+    most = max(one["spec"].get("replicas", 0) for one in following)
+    for one in following:
+        how = one["spec"].get("strategy", {})
+        if how.get("type") != "RollingUpdate" or how.get("rollingUpdate") != {"maxSurge": 1, "maxUnavailable": 0}:
+            yield f"{name(one)}: leaves before the next one is there"
+        if one["spec"].get("replicas") != most:
+            yield f"{name(one)}: fewer than of the others"
 
 
 def referred(found: list[Manifest]) -> Iterator[str]:
@@ -243,5 +255,5 @@ def _secrets(who: str, template: Manifest, container: Manifest) -> Iterator[tupl
 
 RULES: tuple[Rule, ...] = (
     (hardened, limited, probed, served, complete, selected)
-    + (single, referred, only_the_sender_sends, set_up, connected, reporting, closed)
+    + (stood_by, single, referred, only_the_sender_sends, set_up, connected, reporting, closed)
 )  # fmt: skip

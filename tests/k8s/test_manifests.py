@@ -117,15 +117,15 @@ OFFENCES: list[tuple[rules.Rule, Break, str]] = [
         "HorizontalPodAutoscaler sla-api: nothing that is its own to scale",
     ),
     (
-        rules.single,
-        lambda f: find(f, "Deployment", "notification-sender")["spec"].update(replicas=2),
-        "notification-sender: may run twice",
+        rules.stood_by,
+        lambda f: find(f, "Deployment", "notification-sender")["spec"].update(replicas=1),
+        "notification-sender: fewer than of the others",
     ),
     (rules.single, lambda f: find(f, "Deployment", "relay")["spec"].update(replicas=2), "relay: may run twice"),
     (
-        rules.single,
-        lambda f: find(f, "Deployment", "case-worker")["spec"].pop("strategy"),
-        "case-worker: may run twice",
+        rules.stood_by,
+        lambda f: find(f, "Deployment", "case-worker")["spec"].update(strategy={"type": "Recreate"}),
+        "case-worker: leaves before the next one is there",
     ),
     (rules.referred, lambda f: f.remove(of_kind(f, "ConfigMap")[0]), "case-api: no ConfigMap kept-settings-"),
     (
@@ -253,6 +253,15 @@ def test_the_rule_names_what_breaks_it(rule: rules.Rule, offend: Break, told: st
 
 def test_every_rule_was_broken_once() -> None:
     assert {rule for rule, _, _ in OFFENCES} == set(rules.RULES)
+
+
+@pytest.mark.parametrize(("overlay", "count"), [("small", 1), ("production", 2)])
+def test_in_production_somebody_stands_by_for_every_worker(overlay: str, count: int) -> None:
+    found = {name(one): one["spec"].get("replicas") for one in of_kind(manifests(overlay), "Deployment")}
+
+    following = {who: replicas for who, replicas in found.items() if who.endswith(("-worker", "-sender"))}
+    assert following == dict.fromkeys(following, count)
+    assert len(following) == 6
 
 
 def test_overlays_are_in_the_same_namespace_and_run_one_image() -> None:

@@ -28,6 +28,7 @@ from services.kernel.follower import Follower  # noqa: E402
 from services.kernel.house import House  # noqa: E402
 from services.kernel.policy import PolicyFollower  # noqa: E402
 from services.kernel.ready import announce_ready  # noqa: E402
+from services.kernel.telemetry import start_telemetry  # noqa: E402
 from services.kernel.views import ViewFollower  # noqa: E402
 from tests.kernel.toys import Tally, Trouble, jar_views  # noqa: E402
 
@@ -74,8 +75,10 @@ class JarsWorker:
 
 def main() -> int:
     logging.basicConfig(level=logging.WARNING)
-    setattr(follow_module, "LONGEST_WAIT_S", 3600.0)  # noqa: B010 - not exported. Only a ring or a due moment wakes
-    house = House(read_settings(os.environ))
+    setattr(follow_module, "LONGEST_WAIT_S", float(sys.argv[1]))  # noqa: B010 - not exported
+    settings = read_settings(os.environ)
+    start_telemetry("jars", settings.otlp_endpoint)
+    house = House(settings)
     house.require()
     JarsWorker.house = house
     runner = ServiceRunner()

@@ -20,6 +20,8 @@ from services.kernel.house import House
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.recorder import LogRecorder
 from services.kernel.policy import PolicyFollower
+from services.kernel.releases import first_parked
+from services.kernel.replay.verify import verify
 from tests.databases import Cell
 from tests.kernel.toys import (
     CALLER,
@@ -66,11 +68,23 @@ def advance(application: CellApplication, to: datetime, request_id: str = "advan
 
 
 def release(
-    application: CellApplication, key: str, request_id: str = "release", *, skip_first: bool = False
+    application: CellApplication,
+    key: str,
+    request_id: str = "release",
+    *,
+    skip_first: bool = False,
+    position: int = 0,
 ) -> Receipt:
-    request = ReleaseParkedRequest(request_id=request_id, follower="tally", key=key, skip_first=skip_first)
+    request = ReleaseParkedRequest(
+        request_id=request_id, follower="tally", key=key, skip_first=skip_first, position=position
+    )
     return application.release_parked(
-        application.command(CALLER, request), follower="tally", key=key, skip_first=skip_first, reason="by hand"
+        application.command(CALLER, request),
+        follower="tally",
+        key=key,
+        skip_first=skip_first,
+        reason="by hand",
+        position=position,
     )
 
 
@@ -397,9 +411,60 @@ def test_a_release_is_recorded_and_carried_out(application: CellApplication, stu
 
     assert (receipt.version, receipt.position) == (1, 3)
     event = events(application.event_log)[2]
-    assert event.body == ParkedKeyReleased(follower="tally", key=key, skip_first=True, reason="by hand")
+    assert event.body == ParkedKeyReleased(follower="tally", key=key, skip_first=True, reason="by hand", position=1)
     assert (event.record.actor, event.record.tenant) == ("user:ana", "cell")
     assert parked(stuck) == []
+
+
+def test_a_replay_leaves_out_what_was_skipped(
+    house: House, application: CellApplication, stuck: PolicyFollower
+) -> None:
+    """The policy would have decided on the second label, had it seen the first one."""
+    release(application, str(jar_id("a")), skip_first=True, position=1)
+    drain(stuck)
+
+    assert verify(house, [], [Tally()]).findings.first == {}
+
+
+def test_what_is_skipped_is_what_was_seen(application: CellApplication, stuck: PolicyFollower) -> None:
+    before = application.event_log.position()
+
+    with pytest.raises(Refused) as caught:
+        release(application, str(jar_id("a")), skip_first=True, position=2)
+
+    assert caught.value.slug == "parked-otherwise"
+    assert application.event_log.position() == before
+
+
+def test_one_release_is_carried_out_before_the_next_is_recorded(
+    application: CellApplication, stuck: PolicyFollower
+) -> None:
+    """Else two operators who skip the same event would leave out two."""
+    release(application, str(jar_id("a")), "one", skip_first=True)
+
+    with pytest.raises(Refused) as caught:
+        release(application, str(jar_id("a")), "two", skip_first=True)
+    assert caught.value.slug == "release-pending"
+
+    drain(stuck)
+    with pytest.raises(NotFound):
+        release(application, str(jar_id("a")), "two", skip_first=True)
+
+
+def test_who_releases_at_the_same_time_is_in_conflict(
+    application: CellApplication, stuck: PolicyFollower, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have looked, and both may; the slower one is to look again."""
+
+    def overtaken(*_: Any) -> int:
+        monkeypatch.setattr(cell_module, "first_parked", first_parked)
+        release(application, str(jar_id("a")), "quicker")
+        return 1
+
+    monkeypatch.setattr(cell_module, "first_parked", overtaken)
+
+    with pytest.raises(VersionConflict):
+        release(application, str(jar_id("a")), "slower", skip_first=True)
 
 
 def test_a_repeated_release_gets_the_same_receipt_and_is_carried_out_once(

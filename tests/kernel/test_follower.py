@@ -9,7 +9,7 @@ import pytest
 from services.kernel.errors import Misconfigured, Unavailable, VersionConflict
 from services.kernel.house import House
 from services.kernel.log.event_log import NotAtHead
-from services.kernel.log.positions import Fenced, Positions
+from services.kernel.log.positions import Fenced, ParkedKey, Positions
 from services.kernel.views import ViewFollower
 from tests.databases import Cell
 from tests.kernel.toys import JarRequest, Trouble, drain, entry, given, jar_id, jar_views, labelled, parked, released
@@ -366,6 +366,32 @@ def test_a_release_may_leave_the_first_event_out(house: House, follower: ViewFol
 
     assert rows(follower) == {"a": "a1 a3 a4", "b": "b1"}
     assert parked(follower) == []
+
+
+def test_a_skip_leaves_out_only_the_event_that_it_names(house: House, follower: ViewFollower, trouble: Trouble) -> None:
+    stuck(house, follower, trouble)
+    trouble.always["a3"] = BAD
+
+    release(house, 1, skip_first=True, position=2)
+    release(house, 2, skip_first=True, position=2)
+    drain(follower)
+    assert [position for position, _ in parked(follower)] == [4, 5], "the second one found another event there"
+
+    release(house, 3, skip_first=True, position=4)
+    drain(follower)
+    assert rows(follower) == {"a": "a1 a4", "b": "b1"}
+
+
+def test_what_still_cannot_be_handled_tells_why(house: House, follower: ViewFollower, trouble: Trouble) -> None:
+    stuck(house, follower, trouble)
+    trouble.always["a3"] = LookupError("Ana")
+
+    release(house, 1, skip_first=True)
+    drain(follower)
+
+    with follower.database.read() as session:
+        (key,) = Positions(session).parked_by_key(follower.name)
+    assert key == ParkedKey(follower.name, str(jar_id("a")), 4, "LookupError", queued=1)
 
 
 def test_a_release_that_fails_again_leaves_everything_parked(

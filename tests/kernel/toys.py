@@ -264,9 +264,11 @@ def told(log: EventLog, jar: str) -> list[int]:
     return found
 
 
-def released(number: int, follower: str, key: str, *, skip_first: bool = False) -> Entry:
+def released(number: int, follower: str, key: str, *, skip_first: bool = False, position: int = 0) -> Entry:
     """An operator's release of a parked key; `number` counts them."""
-    body = ParkedKeyReleased(follower=follower, key=key, skip_first=skip_first, reason="tried by hand")
+    body = ParkedKeyReleased(
+        follower=follower, key=key, skip_first=skip_first, reason="tried by hand", position=position
+    )
     return entry("operator", number, body)
 
 

@@ -18,6 +18,18 @@ class Parked:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class ParkedKey:
+    """A key that waits for an operator: its first event, why that one could not be handled, and how many of the key queue
+    behind it."""
+
+    follower: str
+    key: str
+    position: int
+    reason: str
+    queued: int
+
+
 class Positions:
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -63,6 +75,22 @@ class Positions:
         else:
             rows = self._session.execute(sql + " WHERE follower = ? ORDER BY position", (follower,))
         return [Parked(*row) for row in rows]
+
+    def parked_by_key(self, follower: str) -> list[ParkedKey]:
+        """Oldest first."""
+        rows = self._session.execute(
+            """SELECT p.follower, p.key, p.position, p.reason, k.events - 1 FROM parked p JOIN
+               (SELECT min(position) AS first, count(*) AS events FROM parked WHERE follower = ? GROUP BY key) k
+               ON p.position = k.first WHERE p.follower = ? ORDER BY p.position""",
+            (follower, follower),
+        )
+        return [ParkedKey(*row) for row in rows]
+
+    def blame(self, follower: str, position: int, reason: str) -> None:
+        """That one cannot be handled either, and why."""
+        self._session.execute(
+            "UPDATE parked SET reason = ? WHERE follower = ? AND position = ?", (reason, follower, position)
+        )
 
     def unpark(self, follower: str, position: int) -> None:
         self._session.execute("DELETE FROM parked WHERE follower = ? AND position = ?", (follower, position))

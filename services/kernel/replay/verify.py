@@ -15,6 +15,7 @@ from services.kernel.house import House
 from services.kernel.log.positions import Positions
 from services.kernel.log.schema import migrate
 from services.kernel.policy import Policy
+from services.kernel.releases import skipped_by
 from services.kernel.replay.chain import COLUMNS, Chain
 from services.kernel.replay.compare import compare_table
 from services.kernel.replay.findings import Findings
@@ -157,7 +158,7 @@ class _Sandbox:
             migrate(
                 database, policy.name, [[sql for table in policy.tables for sql in table.statements(database.dialect)]]
             )
-            parked = self._parked(log, policy.name)
+            parked = self._parked(log, policy.name) | skipped_by(log, policy.name)
             replayed = ReplayedPolicy(policy, Positions(log).get(policy.name), parked, findings)
             self._policies.append((replayed, database))
 

@@ -59,6 +59,7 @@ class CellServicer(CellServiceServicer):
             key=request.key,
             skip_first=request.skip_first,
             reason=request.reason,
+            position=request.position,
         )
         return m.ReleaseParkedResponse(receipt=receipt)
 

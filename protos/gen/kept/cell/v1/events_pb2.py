@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kept/cell/v1/events.proto\x12\x0ckept.cell.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n\x0eHistoryStarted\"7\n\x0cTimeAdvanced\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x0ePolicyDeployed\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"V\n\x11ParkedKeyReleased\x12\x10\n\x08\x66ollower\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x12\n\nskip_first\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x8a\x01\n\x0c\x45pochStarted\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x13\n\x0brestored_to\x18\x02 \x01(\x03\x12\x14\n\x0cpublished_to\x18\x03 \x01(\x03\x12\x30\n\x0c\x62\x61\x63ked_up_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x1d\n\x0cPositionLost\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\"2\n\rKeysDestroyed\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x10\n\x08purposes\x18\x02 \x03(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19kept/cell/v1/events.proto\x12\x0ckept.cell.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x10\n\x0eHistoryStarted\"7\n\x0cTimeAdvanced\x12\'\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"/\n\x0ePolicyDeployed\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"h\n\x11ParkedKeyReleased\x12\x10\n\x08\x66ollower\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x12\n\nskip_first\x18\x03 \x01(\x08\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x10\n\x08position\x18\x05 \x01(\x03\"\x8a\x01\n\x0c\x45pochStarted\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\x12\x13\n\x0brestored_to\x18\x02 \x01(\x03\x12\x14\n\x0cpublished_to\x18\x03 \x01(\x03\x12\x30\n\x0c\x62\x61\x63ked_up_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x05 \x01(\t\"\x1d\n\x0cPositionLost\x12\r\n\x05\x65poch\x18\x01 \x01(\x05\"2\n\rKeysDestroyed\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x10\n\x08purposes\x18\x02 \x03(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,11 +39,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_POLICYDEPLOYED']._serialized_start=151
   _globals['_POLICYDEPLOYED']._serialized_end=198
   _globals['_PARKEDKEYRELEASED']._serialized_start=200
-  _globals['_PARKEDKEYRELEASED']._serialized_end=286
-  _globals['_EPOCHSTARTED']._serialized_start=289
-  _globals['_EPOCHSTARTED']._serialized_end=427
-  _globals['_POSITIONLOST']._serialized_start=429
-  _globals['_POSITIONLOST']._serialized_end=458
-  _globals['_KEYSDESTROYED']._serialized_start=460
-  _globals['_KEYSDESTROYED']._serialized_end=510
+  _globals['_PARKEDKEYRELEASED']._serialized_end=304
+  _globals['_EPOCHSTARTED']._serialized_start=307
+  _globals['_EPOCHSTARTED']._serialized_end=445
+  _globals['_POSITIONLOST']._serialized_start=447
+  _globals['_POSITIONLOST']._serialized_end=476
+  _globals['_KEYSDESTROYED']._serialized_start=478
+  _globals['_KEYSDESTROYED']._serialized_end=528
 # @@protoc_insertion_point(module_scope)

@@ -92,11 +92,16 @@ class ParkedKeyReleased(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     SKIP_FIRST_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     follower: _builtins.str
     key: _builtins.str
     skip_first: _builtins.bool
     """Leave out the first parked event, which could not be handled; else it is tried again."""
     reason: _builtins.str
+    position: _builtins.int
+    """Of the event that is left out; where it is no longer the first parked one of the key, nothing is released. 0 (as in
+    releases recorded before this field was there): whichever is the first.
+    """
     def __init__(
         self,
         *,
@@ -104,10 +109,11 @@ class ParkedKeyReleased(_message.Message):
         key: _builtins.str = ...,
         skip_first: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follower", b"follower", "key", b"key", "reason", b"reason", "skip_first", b"skip_first"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follower", b"follower", "key", b"key", "position", b"position", "reason", b"reason", "skip_first", b"skip_first"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,15 +26,15 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from kept.common.v1 import record_pb2 as kept_dot_common_dot_v1_dot_record__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akept/cell/v1/service.proto\x12\x0ckept.cell.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bkept/common/v1/record.proto\"\x10\n\x0eGetCellRequest\"\x8e\x01\n\x0fGetCellResponse\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\t\x12$\n\x04mode\x18\x02 \x01(\x0e\x32\x16.kept.cell.v1.CellMode\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\x03\x12\x0c\n\x04root\x18\x05 \x01(\x0c\")\n\x13StartHistoryRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"@\n\x14StartHistoryResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt\"P\n\x12\x41\x64vanceTimeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x13\x41\x64vanceTimeResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt\"\x13\n\x11ListParkedRequest\"?\n\x12ListParkedResponse\x12)\n\x06parked\x18\x01 \x03(\x0b\x32\x19.kept.cell.v1.ParkedEvent\"N\n\x0bParkedEvent\x12\x10\n\x08\x66ollower\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"m\n\x14ReleaseParkedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x66ollower\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x12\n\nskip_first\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\"A\n\x15ReleaseParkedResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt*P\n\x08\x43\x65llMode\x12\x19\n\x15\x43\x45LL_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x45LL_MODE_LIVE\x10\x01\x12\x15\n\x11\x43\x45LL_MODE_HISTORY\x10\x02\x32\xab\x03\n\x0b\x43\x65llService\x12\x46\n\x07GetCell\x12\x1c.kept.cell.v1.GetCellRequest\x1a\x1d.kept.cell.v1.GetCellResponse\x12U\n\x0cStartHistory\x12!.kept.cell.v1.StartHistoryRequest\x1a\".kept.cell.v1.StartHistoryResponse\x12R\n\x0b\x41\x64vanceTime\x12 .kept.cell.v1.AdvanceTimeRequest\x1a!.kept.cell.v1.AdvanceTimeResponse\x12O\n\nListParked\x12\x1f.kept.cell.v1.ListParkedRequest\x1a .kept.cell.v1.ListParkedResponse\x12X\n\rReleaseParked\x12\".kept.cell.v1.ReleaseParkedRequest\x1a#.kept.cell.v1.ReleaseParkedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1akept/cell/v1/service.proto\x12\x0ckept.cell.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bkept/common/v1/record.proto\"\x10\n\x0eGetCellRequest\"\x8e\x01\n\x0fGetCellResponse\x12\x0c\n\x04\x63\x65ll\x18\x01 \x01(\t\x12$\n\x04mode\x18\x02 \x01(\x0e\x32\x16.kept.cell.v1.CellMode\x12\'\n\x03now\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x04 \x01(\x03\x12\x0c\n\x04root\x18\x05 \x01(\x0c\")\n\x13StartHistoryRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"@\n\x14StartHistoryResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt\"P\n\x12\x41\x64vanceTimeRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12&\n\x02to\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"?\n\x13\x41\x64vanceTimeResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt\"\x13\n\x11ListParkedRequest\"?\n\x12ListParkedResponse\x12)\n\x06parked\x18\x01 \x03(\x0b\x32\x19.kept.cell.v1.ParkedEvent\"N\n\x0bParkedEvent\x12\x10\n\x08\x66ollower\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"\x7f\n\x14ReleaseParkedRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x10\n\x08\x66ollower\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\t\x12\x12\n\nskip_first\x18\x04 \x01(\x08\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x10\n\x08position\x18\x06 \x01(\x03\"A\n\x15ReleaseParkedResponse\x12(\n\x07receipt\x18\x01 \x01(\x0b\x32\x17.kept.common.v1.Receipt*P\n\x08\x43\x65llMode\x12\x19\n\x15\x43\x45LL_MODE_UNSPECIFIED\x10\x00\x12\x12\n\x0e\x43\x45LL_MODE_LIVE\x10\x01\x12\x15\n\x11\x43\x45LL_MODE_HISTORY\x10\x02\x32\xab\x03\n\x0b\x43\x65llService\x12\x46\n\x07GetCell\x12\x1c.kept.cell.v1.GetCellRequest\x1a\x1d.kept.cell.v1.GetCellResponse\x12U\n\x0cStartHistory\x12!.kept.cell.v1.StartHistoryRequest\x1a\".kept.cell.v1.StartHistoryResponse\x12R\n\x0b\x41\x64vanceTime\x12 .kept.cell.v1.AdvanceTimeRequest\x1a!.kept.cell.v1.AdvanceTimeResponse\x12O\n\nListParked\x12\x1f.kept.cell.v1.ListParkedRequest\x1a .kept.cell.v1.ListParkedResponse\x12X\n\rReleaseParked\x12\".kept.cell.v1.ReleaseParkedRequest\x1a#.kept.cell.v1.ReleaseParkedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'kept.cell.v1.service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CELLMODE']._serialized_start=869
-  _globals['_CELLMODE']._serialized_end=949
+  _globals['_CELLMODE']._serialized_start=887
+  _globals['_CELLMODE']._serialized_end=967
   _globals['_GETCELLREQUEST']._serialized_start=106
   _globals['_GETCELLREQUEST']._serialized_end=122
   _globals['_GETCELLRESPONSE']._serialized_start=125
@@ -54,9 +54,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PARKEDEVENT']._serialized_start=611
   _globals['_PARKEDEVENT']._serialized_end=689
   _globals['_RELEASEPARKEDREQUEST']._serialized_start=691
-  _globals['_RELEASEPARKEDREQUEST']._serialized_end=800
-  _globals['_RELEASEPARKEDRESPONSE']._serialized_start=802
-  _globals['_RELEASEPARKEDRESPONSE']._serialized_end=867
-  _globals['_CELLSERVICE']._serialized_start=952
-  _globals['_CELLSERVICE']._serialized_end=1379
+  _globals['_RELEASEPARKEDREQUEST']._serialized_end=818
+  _globals['_RELEASEPARKEDRESPONSE']._serialized_start=820
+  _globals['_RELEASEPARKEDRESPONSE']._serialized_end=885
+  _globals['_CELLSERVICE']._serialized_start=970
+  _globals['_CELLSERVICE']._serialized_end=1397
 # @@protoc_insertion_point(module_scope)

@@ -244,12 +244,15 @@ class ReleaseParkedRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     SKIP_FIRST_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     follower: _builtins.str
     key: _builtins.str
     skip_first: _builtins.bool
     reason: _builtins.str
     """1 to 500 characters."""
+    position: _builtins.int
+    """With `skip_first`: the position of the event that is to be left out, as it was seen; 0 for whichever is the first."""
     def __init__(
         self,
         *,
@@ -258,10 +261,11 @@ class ReleaseParkedRequest(_message.Message):
         key: _builtins.str = ...,
         skip_first: _builtins.bool = ...,
         reason: _builtins.str = ...,
+        position: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["follower", b"follower", "key", b"key", "reason", b"reason", "request_id", b"request_id", "skip_first", b"skip_first"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["follower", b"follower", "key", b"key", "position", b"position", "reason", b"reason", "request_id", b"request_id", "skip_first", b"skip_first"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -99,6 +99,8 @@ class CellServiceServicer:
 
     def ReleaseParked(self, request, context):
         """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out.
+        Errors: key-not-parked (NOT_FOUND); parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
+        release-pending (FAILED_PRECONDITION): the follower has yet to carry out an earlier release.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

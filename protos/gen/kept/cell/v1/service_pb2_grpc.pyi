@@ -47,7 +47,10 @@ class CellServiceStub:
     ListParked: _grpc.UnaryUnaryMultiCallable[_service_pb2.ListParkedRequest, _service_pb2.ListParkedResponse]
     """Events that a deciding follower could not handle, and those that queue behind them, oldest first; at most 100."""
     ReleaseParked: _grpc.UnaryUnaryMultiCallable[_service_pb2.ReleaseParkedRequest, _service_pb2.ReleaseParkedResponse]
-    """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out."""
+    """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out.
+    Errors: key-not-parked (NOT_FOUND); parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
+    release-pending (FAILED_PRECONDITION): the follower has yet to carry out an earlier release.
+    """
 
 @_typing.type_check_only
 class CellServiceAsyncStub(CellServiceStub):
@@ -68,7 +71,10 @@ class CellServiceAsyncStub(CellServiceStub):
     ListParked: _aio.UnaryUnaryMultiCallable[_service_pb2.ListParkedRequest, _service_pb2.ListParkedResponse]  # type: ignore[assignment]
     """Events that a deciding follower could not handle, and those that queue behind them, oldest first; at most 100."""
     ReleaseParked: _aio.UnaryUnaryMultiCallable[_service_pb2.ReleaseParkedRequest, _service_pb2.ReleaseParkedResponse]  # type: ignore[assignment]
-    """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out."""
+    """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out.
+    Errors: key-not-parked (NOT_FOUND); parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
+    release-pending (FAILED_PRECONDITION): the follower has yet to carry out an earlier release.
+    """
 
 class CellServiceServicer(metaclass=_abc_1.ABCMeta):
     """The cell itself: its log's head and, in history mode, its clock."""
@@ -116,6 +122,9 @@ class CellServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _service_pb2.ReleaseParkedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_service_pb2.ReleaseParkedResponse, _abc.Awaitable[_service_pb2.ReleaseParkedResponse]]:
-        """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out."""
+        """Tries a parked key again, or skips its first event. Records ParkedKeyReleased; the follower carries it out.
+        Errors: key-not-parked (NOT_FOUND); parked-otherwise (FAILED_PRECONDITION): another event is the first one meanwhile;
+        release-pending (FAILED_PRECONDITION): the follower has yet to carry out an earlier release.
+        """
 
 def add_CellServiceServicer_to_server(servicer: CellServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
