@@ -20,7 +20,7 @@ from services.kernel.telemetry import relay_published
 
 NAME = "relay"
 # Events read, published and confirmed before the position moves; and those of them that are confirmed at a time.
-BATCH, CONFIRMED_AT_A_TIME = 1000, 200
+BATCH, CONFIRMED_AT_A_TIME = 2000, 200
 FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.1, 5.0
 _log = logging.getLogger(__name__)
 
