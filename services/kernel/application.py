@@ -3,6 +3,9 @@
 The log is asked for nothing that its append finds out anyway: whether the request was recorded before, and whether
 somebody else changed the stream. A command on an aggregate that is in the cache costs one append and no query. Only an
 answer without an append, a refusal or nothing to do, asks first whether it is true of the stream as it is now.
+
+The library's mapper and recorder are used as they are meant, its Repository is not: what it keeps it counts instead of
+weighing it, copies for each command, and asks the log about every time.
 """
 
 from collections.abc import Callable, Sequence
