@@ -3,6 +3,9 @@
 The log is asked for nothing that its append finds out anyway: whether the request was recorded before, and whether
 somebody else changed the stream. A command on an aggregate that is in the cache costs one append and no query. Only an
 answer without an append, a refusal or nothing to do, asks first whether it is true of the stream as it is now.
+
+The library's mapper and recorder are used as they are meant, its Repository is not: what it keeps it counts instead of
+weighing it, copies for each command, and asks the log about every time.
 """
 
 from collections.abc import Callable, Sequence
@@ -118,13 +121,13 @@ class Application(LibraryApplication[UUID]):
     def create(self, command: Command, make: Callable[[], Sequence[Aggregate]]) -> Receipt:
         """Commits new aggregates; the receipt is the last one's. `make` may be called again for a request that was recorded
         before, so whatever else it does has to be the same by id: data keys are."""
-        return self._exactly_once(command, lambda _: Decided(make()))
+        return self._exactly_once(command, lambda: Decided(make()))
 
     def change(self, command: Command, kind: type[A], id: str, decide: Callable[[A], None]) -> Receipt:
         """Checks out, decides and commits. Raises <noun>-not-found, what `decide` refuses, and version-conflict."""
 
-        def attempt(cached: bool) -> Decided:
-            held = self.checkout(kind, id, tenant=command.stamp.tenant, cached=cached)
+        def attempt() -> Decided:
+            held = self.checkout(kind, id, tenant=command.stamp.tenant)
             return self._decided(command, held, decide)
 
         with self._cache.turn(kind, _stream(kind, id)):
@@ -133,9 +136,9 @@ class Application(LibraryApplication[UUID]):
     def publish(self, command: Command, kind: type[A], id: UUID, decide: Callable[[A], None]) -> Receipt:
         """Like `change`, for an aggregate whose id follows from its name, so that the first command makes it."""
 
-        def attempt(cached: bool) -> Decided:
+        def attempt() -> Decided:
             try:
-                held = self.checkout(kind, str(id), tenant=command.stamp.tenant, cached=cached)
+                held = self.checkout(kind, str(id), tenant=command.stamp.tenant)
             except NotFound:
                 held = Checkout(kind(id), cached=False)
             return self._decided(command, held, decide)
@@ -143,12 +146,12 @@ class Application(LibraryApplication[UUID]):
         with self._cache.turn(kind, id):
             return self._exactly_once(command, attempt)
 
-    def checkout(self, kind: type[A], id: str, *, tenant: str, cached: bool = True) -> Checkout[A]:
+    def checkout(self, kind: type[A], id: str, *, tenant: str) -> Checkout[A]:
         """The aggregate for one command alone, which may change it: out of the cache, else from the log.
 
         Raises <noun>-not-found, also for another tenant's; and invalid-argument for what is no id.
         """
-        found = self._cache.take(kind, _stream(kind, id)) if cached else None
+        found = self._cache.take(kind, _stream(kind, id))
         if found is None:
             return Checkout(self.load(kind, id, tenant=tenant), cached=False)
         if found.tenant != tenant:
@@ -218,11 +221,14 @@ class Application(LibraryApplication[UUID]):
         if stale:
             raise VersionConflict(stream)
 
-    def _exactly_once(self, command: Command, attempt: Callable[[bool], Decided]) -> Receipt:
-        """Whatever an attempt ends in, a request that was recorded before gets its first answer."""
-        for cached in (True, *[False] * (ATTEMPTS - 1)):
+    def _exactly_once(self, command: Command, attempt: Callable[[], Decided]) -> Receipt:
+        """Whatever an attempt ends in, a request that was recorded before gets its first answer.
+
+        What an attempt decided on is dropped where it ends in anything but a commit, so that the next one reads anew.
+        """
+        for _ in range(ATTEMPTS):
             try:
-                decided = attempt(cached)
+                decided = attempt()
             except VersionConflict:
                 continue
             except Exception:

@@ -184,8 +184,8 @@ class Racing(Jars):
         self._meanwhile = meanwhile
         self.attempts = 0
 
-    def checkout(self, kind: type[Any], id: str, *, tenant: str, cached: bool = True) -> Checkout[Any]:
-        held = super().checkout(kind, id, tenant=tenant, cached=cached)
+    def checkout(self, kind: type[Any], id: str, *, tenant: str) -> Checkout[Any]:
+        held = super().checkout(kind, id, tenant=tenant)
         self.attempts += 1
         next(self._meanwhile, lambda: None)()
         return held

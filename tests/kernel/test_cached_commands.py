@@ -151,6 +151,18 @@ def test_where_it_is_often_stale_it_is_caught_up_before_deciding(house: House, l
     assert log.asked == []
 
 
+def test_where_it_is_stale_now_and_then_nothing_is_read_but_after_a_conflict(
+    jars: Jars, others: Jars, log: AskedLog
+) -> None:
+    jar = made(jars)
+    for round_ in range(9):
+        label(others, jar, f"theirs {round_}")
+        for number in range(16):
+            label(jars, jar, f"ours {round_} {number}")
+
+    assert log.asked == ["stream"] * 9
+
+
 def test_nothing_to_do_by_a_stale_aggregate_is_not_believed(jars: Jars, others: Jars, log: AskedLog) -> None:
     jar = made(jars)
     label(others, jar, "pears")

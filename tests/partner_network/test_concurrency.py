@@ -31,8 +31,8 @@ class AtOnce(PartnerNetworkApplication):
         self._everybody_looked = threading.Barrier(parties, timeout=30)
         self._mine = threading.local()
 
-    def checkout(self, kind: type[A], id: str, *, tenant: str, cached: bool = True) -> Checkout[A]:
-        held = super().checkout(kind, id, tenant=tenant, cached=cached)
+    def checkout(self, kind: type[A], id: str, *, tenant: str) -> Checkout[A]:
+        held = super().checkout(kind, id, tenant=tenant)
         if kind is WorkOrder and not hasattr(self._mine, "looked"):
             self._mine.looked = True
             self._everybody_looked.wait()
