@@ -312,7 +312,9 @@ def test_who_stands_by_tells_of_a_follower_that_is_stuck_elsewhere(
             with open(f"{pipe}.begun"):
                 pass
             told: dict[tuple[str, str], float] = {}
-            while told.get(("kept.follower.lag", "jars-views")) != 2:
+            while (
+                told.get(("kept.follower.lag", "jars-views"), 0) < 2
+            ):  # the other follower may have told of them first
                 told = exports.get(timeout=ENOUGH.total_seconds())
             assert told["kept.log.position", ""] >= 2
             assert told["kept.follower.position", "jars-views"] == 0
