@@ -106,7 +106,7 @@ def assert_only_unavailable(troubles: Counter[Trouble]) -> None:
 def assert_nothing_lost_or_doubled(settings: Settings, acknowledged: Sequence[Acknowledged]) -> None:
     """Every acknowledged event is at its position, once; every request had one effect; positions are dense."""
     house = House(settings)
-    events = _all_events(house)
+    events = all_events(house)
     assert [event.position for event in events] == list(range(1, house.log.position() + 1))
 
     versions: dict[str, list[int]] = defaultdict(list)
@@ -148,7 +148,7 @@ def assert_replays_the_same(address: str, data: Path) -> None:
     assert replayed.returncode == 0, replayed.stdout + replayed.stderr
 
 
-def _all_events(house: House) -> list[LogEvent]:
+def all_events(house: House) -> list[LogEvent]:
     found: list[LogEvent] = []
     while batch := house.log.read(len(found), BATCH):
         found += map(log_event, batch)

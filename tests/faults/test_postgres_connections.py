@@ -31,13 +31,14 @@ from services.kernel.views import ViewFollower
 from tests.databases import Cell
 from tests.faults.cutting import TO_CLIENT, TO_SERVER, CutConnection
 from tests.faults.forms import takes_long, times
+from tests.faults.postgres_cell import all_events
 from tests.kernel.toys import CALLER, JarRequest, Jars, Tally, drain, events, jar_views, labels, parked, tag_id
 
 ROUNDS = times(1, 50)
 SHARES = (0, 0.5, 1)
 TOLD = {"done, recorded", "log-in-doubt, recorded", "log-in-doubt, not recorded", "storage-lost, not recorded"}
 MAKERS = 4
-ENDED = times(25, 1000)
+ENDED = times(25, 300)
 WITHIN_S = 60.0
 SEED = 5
 
@@ -127,7 +128,7 @@ def test_while_an_administrator_ends_connections_nothing_is_lost_doubled_or_park
     for follower in followers:
         drain(follower)
         assert parked(follower) == []
-    found = events(house.log)
+    found = all_events(house)
     recorded = {
         (one.position, one.record.stream, one.record.version) for one in found if isinstance(one.body, PolicyDeployed)
     }
