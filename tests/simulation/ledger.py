@@ -1,0 +1,30 @@
+"""What followers have handled, counted when it is committed: each event once, in order, and none left out."""
+
+from collections import defaultdict
+
+from tests.simulation.scheduler import Scheduler, Task
+
+
+class HandledAgainError(AssertionError):
+    """An effect was committed twice, or by a holder that was stale."""
+
+
+class Ledger:
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._open: dict[Task | None, list[tuple[str, int]]] = {}
+        self.handled: dict[str, list[int]] = defaultdict(list)
+
+    def begin(self) -> None:
+        self._open.setdefault(self._scheduler.current, []).clear()
+
+    def handles(self, follower: str, position: int) -> None:
+        self._open[self._scheduler.current].append((follower, position))
+
+    def commit(self) -> None:
+        for follower, position in self._open[self._scheduler.current]:
+            before = self.handled[follower]
+            if before and position <= before[-1]:
+                raise HandledAgainError(f"{follower} commits the effect of position {position} after {before[-1]}")
+            before.append(position)
+        self._open[self._scheduler.current].clear()

@@ -1,0 +1,65 @@
+"""A seed, run: `simulate(7)` is the same run each time, on every machine."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+from tests.simulation.bugs import BUGS, NONE
+from tests.simulation.checks import check
+from tests.simulation.prelude import prelude
+from tests.simulation.randomness import drawn_from
+from tests.simulation.scheduler import Scheduler
+from tests.simulation.store import Disks
+from tests.simulation.world import World
+
+
+class SeedFailedError(AssertionError):
+    """What a seed has found, with the command that shows it again."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """`trace` is a hash of every step; `root` the Merkle root of the log that came of them."""
+
+    seed: int
+    trace: str
+    root: bytes
+    events: int
+    ticks: int
+
+
+@cache
+def _sandbox() -> Disks:
+    return prelude().disks.copy()
+
+
+def simulate(seed: int, bug: str = "", traced: Callable[[str], None] | None = None) -> Run:
+    """Raises SeedFailedError."""
+    given = prelude()
+    given.disks.put_back()
+    scheduler = Scheduler(seed, traced=traced)
+    try:
+        with drawn_from(scheduler.random), _quiet():
+            world = World(scheduler, given, BUGS[bug] if bug else NONE)
+            world.run()
+            root = check(world, _sandbox())
+    except Exception as error:
+        command = f"python -m tests.simulation --seed {seed}{f' --bug {bug}' if bug else ''} --trace"
+        raise SeedFailedError(f"seed {seed}: {type(error).__name__}: {error}\nlook at it: {command}") from error
+    finally:
+        scheduler.end()
+    return Run(seed, scheduler.trace_hash(), root, world.answers.log.position() - given.position, scheduler.tick)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What processes log of faults that are meant is no news."""
+    logger = logging.getLogger("services")
+    before, logger.disabled = logger.level, False
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

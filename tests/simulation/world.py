@@ -1,0 +1,198 @@
+"""One run: clients, API processes, workers and a relay on one cell, what goes wrong with them, and how it ends."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from datetime import timedelta
+from functools import partial
+
+from google.protobuf.message import Message
+
+from services.kernel.database import Database
+from services.kernel.follower import TRANSIENT, Follower
+from services.kernel.house import House
+from tests.simulation.answers import Answers, request_name, shown
+from tests.simulation.bugs import Bug
+from tests.simulation.clients import Clerk
+from tests.simulation.copying import CopySource, Relay, Stream
+from tests.simulation.house import SimulatedClock, SimulatedHouse
+from tests.simulation.ledger import Ledger
+from tests.simulation.network import Network
+from tests.simulation.outside import Outside
+from tests.simulation.prelude import START, Prelude
+from tests.simulation.processes import Api, Worker, followers, some
+from tests.simulation.scheduler import Process, Scheduler, StuckError
+from tests.simulation.store import Faults, SimulatedDatabase
+
+# Of a thousand chances each; a seed has some of these faults, and each as often as it draws.
+MOST = Faults(
+    crash_before_commit=20, crash_after_commit=30, refused_commit=20, doubtful_commit=20, kill=10, stop=15,
+    lost_request=150, lost_reply=150, repeated_request=200, impatience=300, clock_jump=10, time_passes=40,
+    refused_delivery=300, crash_at_delivery=100,
+)  # fmt: skip
+DAYS_TO_SETTLE = 3
+
+
+class World:
+    def __init__(self, scheduler: Scheduler, prelude: Prelude, bug: Bug) -> None:
+        self.scheduler = scheduler
+        self.random = random = scheduler.random
+        self.prelude = prelude
+        self.bug = bug
+        self.clock = SimulatedClock(START)
+        self.faults = Faults(**{one.name: random.uniform(0, getattr(MOST, one.name)) for one in fields(Faults) if random.random() < 0.6})
+        scheduler.switching = random.uniform(0.05, 0.6)
+        scheduler.patience = random.uniform(0.3, 0.95)
+        self.ledger = Ledger(scheduler)
+        self.outside = Outside(scheduler, self.faults)
+        self.stream = Stream()
+        self.stream.confirmed = prelude.position
+        self.answers = Answers(self.plain_house())
+        self._news = 0
+        self._head = prelude.position
+        self._copied = random.random() < 0.5
+        self._apis = [self._api(0), self._api(1)]
+        self._workers = [self._worker(0), self._worker(1)]
+        self._relay = self._new_relay()
+        self._network = Network(scheduler, self.faults, self._apis, self.answers)
+        self._clerk = Clerk(random, prelude, self.clock.now)
+        self._clients = Process("clients")
+
+    def plain_house(self) -> House:
+        """A house that nothing befalls, to look into the cell."""
+        return SimulatedHouse(lambda namespace: self.prelude.disks.of(namespace).opened(), self.clock)
+
+    # The run
+
+    def run(self) -> None:
+        going = self.random.randint(2, 3)
+        ended: list[int] = []
+        for number in range(going):
+            self.scheduler.spawn(f"client-{number}", self._clients, partial(self._client, number, ended))
+        while len(ended) < going:
+            self._befall()
+            self.scheduler.step()
+        self._settle()
+
+    def _client(self, number: int, ended: list[int]) -> None:
+        principal = f"user:{number}"
+        asked: list[Message] = []
+        for count in range(self.random.randint(4, 9)):
+            if asked and self.random.random() < 0.1:
+                request = self.random.choice(asked)  # it has forgotten that it knows
+            else:
+                request = self._clerk.request(f"{number}-{count}")
+                asked.append(request)
+            answer = self._network.ask(request, principal)
+            self.scheduler.note(f"was told {shown(answer)} of {request_name(request)}")
+            if not isinstance(answer, Exception):
+                self._clerk.learns(request, answer)
+        ended.append(number)
+
+    def _befall(self) -> None:
+        """What happens without anybody's doing, and at any time."""
+        happens: Callable[[float], bool] = lambda of_a_thousand: self.scheduler.chance(of_a_thousand / 1000)  # noqa: E731
+        self.clock.passes(timedelta(milliseconds=self.random.randint(0, 2000)))
+        if happens(self.faults.kill):
+            process = self.random.choice(self._processes())
+            if process.alive:
+                self.scheduler.note(f"{process} is killed")
+                self.scheduler.kill(process)
+        if happens(self.faults.stop):
+            process = self.random.choice(self._processes())
+            process.stopped_until = self.scheduler.tick + self.random.randint(20, 200)
+            self.scheduler.note(f"{process} is stopped until {process.stopped_until}")
+        if happens(self.faults.time_passes):
+            self._sets_clock(timedelta(minutes=self.random.randint(5, 90)))
+        if happens(self.faults.clock_jump):
+            self._sets_clock(timedelta(hours=self.random.choice((-1, 1))))
+        self._restart_dead()
+        self._look_at_head()
+
+    def _sets_clock(self, by: timedelta) -> None:
+        self.clock.passes(by)
+        self._news += 1
+        self.scheduler.note(f"the clock goes by {by}")
+
+    def _processes(self) -> list[Process]:
+        return [*self._apis, *self._workers, self._relay]
+
+    def _restart_dead(self) -> None:
+        for place, api in enumerate(self._apis):
+            if not api.alive and self.scheduler.chance(0.1):
+                self._apis[place] = self._api(place)
+        for place, worker in enumerate(self._workers):
+            if not worker.alive and self.scheduler.chance(0.1):
+                self._workers[place] = self._worker(place)
+        if not self._relay.alive and self.scheduler.chance(0.1):
+            self._relay = self._new_relay()
+
+    def _look_at_head(self) -> None:
+        head = self.answers.log.position()
+        if head != self._head:
+            assert head > self._head, "the log's head moved back"
+            self._head = head
+            self._news += 1
+
+    # Processes
+
+    def _house(self) -> SimulatedHouse:
+        return SimulatedHouse(self._database, self.clock, self.scheduler, self.bug.log)
+
+    def _database(self, namespace: str) -> Database:
+        return SimulatedDatabase(self.prelude.disks.of(namespace), self.scheduler, self.faults, self.ledger)
+
+    def _api(self, place: int) -> Api:
+        return Api(f"api-{place}", self._house())
+
+    def _worker(self, place: int) -> Worker:
+        """The first holds all followers; the other some of them as well, since no lease is perfect."""
+        house = self._house()
+        house.require()
+        source = CopySource(self.stream, house.log, self.random) if self._copied else house.log
+        held = followers(house, source, self.ledger, self.outside, self.bug)
+        worker = Worker(f"worker-{place}", some(held, self.random, 4) if place else held)
+        worker.start(self.scheduler, lambda: self._news)
+        return worker
+
+    def _new_relay(self) -> Process:
+        process = Process("relay")
+        house = self._house()
+        relay = Relay(house.log, self.stream, self.scheduler, first=self.prelude.position)
+
+        def run() -> None:
+            while True:
+                seen = self._news
+                if relay.step():
+                    self._news += 1
+                else:
+                    self.scheduler.wait(lambda: self._news != seen)
+
+        if self._copied:
+            self.scheduler.spawn("relay", process, run, patient=True)
+        return process
+
+    # The end
+
+    def _settle(self) -> None:
+        """Everything is killed once more and started again, nothing goes wrong any longer, and days pass."""
+        for process in [*self._processes(), self._clients]:
+            self.scheduler.kill(process)
+        self.faults.end()
+        house = self._house()
+        held = followers(house, house.log, self.ledger, self.outside, self.bug)
+        for _ in range(DAYS_TO_SETTLE * 2):
+            self._drain(held)
+            self.clock.passes(timedelta(hours=12))
+        self._drain(held)
+
+    def _drain(self, held: list[Follower]) -> None:
+        for _ in range(1000):
+            if not any([self._steps(follower) for follower in held]):
+                return
+        raise StuckError("followers do not come to rest")
+
+    def _steps(self, follower: Follower) -> bool:
+        try:
+            return follower.step()
+        except TRANSIENT:
+            return True
