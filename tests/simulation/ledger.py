@@ -14,6 +14,7 @@ class Ledger:
         self._scheduler = scheduler
         self._open: dict[Task | None, list[tuple[str, int]]] = {}
         self.handled: dict[str, list[int]] = defaultdict(list)
+        self.commits = 0
 
     def begin(self) -> None:
         self._open.setdefault(self._scheduler.current, []).clear()
@@ -22,6 +23,7 @@ class Ledger:
         self._open[self._scheduler.current].append((follower, position))
 
     def commit(self) -> None:
+        self.commits += 1
         for follower, position in self._open[self._scheduler.current]:
             before = self.handled[follower]
             if before and position <= before[-1]:

@@ -8,6 +8,7 @@ from functools import cache
 
 from tests.simulation.bugs import BUGS, NONE
 from tests.simulation.checks import check
+from tests.simulation.locks import waiting_by
 from tests.simulation.prelude import prelude
 from tests.simulation.randomness import drawn_from
 from tests.simulation.scheduler import Scheduler
@@ -41,7 +42,7 @@ def simulate(seed: int, bug: str = "", traced: Callable[[str], None] | None = No
     given.disks.put_back()
     scheduler = Scheduler(seed, traced=traced)
     try:
-        with drawn_from(scheduler.random), _quiet():
+        with drawn_from(scheduler.random), waiting_by(scheduler), _quiet():
             world = World(scheduler, given, BUGS[bug] if bug else NONE)
             world.run()
             root = check(world, _sandbox())

@@ -29,7 +29,8 @@ MOST = Faults(
     lost_request=150, lost_reply=150, repeated_request=200, impatience=300, clock_jump=10, time_passes=40,
     refused_delivery=300, crash_at_delivery=100,
 )  # fmt: skip
-DAYS_TO_SETTLE = 3
+# Over a night and a morning, when whatever waited for the end of quiet hours goes out.
+TIMES_TO_SETTLE = (timedelta(hours=26), timedelta(hours=12))
 
 
 class World:
@@ -48,6 +49,7 @@ class World:
         self.stream.confirmed = prelude.position
         self.answers = Answers(self.plain_house())
         self._news = 0
+        self._commits = 0
         self._head = prelude.position
         self._copied = random.random() < 0.5
         self._apis = [self._api(0), self._api(1)]
@@ -76,7 +78,7 @@ class World:
     def _client(self, number: int, ended: list[int]) -> None:
         principal = f"user:{number}"
         asked: list[Message] = []
-        for count in range(self.random.randint(4, 9)):
+        for count in range(self.random.randint(3, 7)):
             if asked and self.random.random() < 0.1:
                 request = self.random.choice(asked)  # it has forgotten that it knows
             else:
@@ -127,6 +129,9 @@ class World:
             self._relay = self._new_relay()
 
     def _look_at_head(self) -> None:
+        if self._commits == self.ledger.commits:
+            return
+        self._commits = self.ledger.commits
         head = self.answers.log.position()
         if head != self._head:
             assert head > self._head, "the log's head moved back"
@@ -136,7 +141,7 @@ class World:
     # Processes
 
     def _house(self) -> SimulatedHouse:
-        return SimulatedHouse(self._database, self.clock, self.scheduler, self.bug.log)
+        return SimulatedHouse(self._database, self.clock, self.bug.log)
 
     def _database(self, namespace: str) -> Database:
         return SimulatedDatabase(self.prelude.disks.of(namespace), self.scheduler, self.faults, self.ledger)
@@ -174,16 +179,16 @@ class World:
     # The end
 
     def _settle(self) -> None:
-        """Everything is killed once more and started again, nothing goes wrong any longer, and days pass."""
+        """Everything is killed once more and started again, nothing goes wrong any longer, and time passes."""
         for process in [*self._processes(), self._clients]:
             self.scheduler.kill(process)
         self.faults.end()
         house = self._house()
         held = followers(house, house.log, self.ledger, self.outside, self.bug)
-        for _ in range(DAYS_TO_SETTLE * 2):
-            self._drain(held)
-            self.clock.passes(timedelta(hours=12))
         self._drain(held)
+        for time in TIMES_TO_SETTLE:
+            self.clock.passes(time)
+            self._drain(held)
 
     def _drain(self, held: list[Follower]) -> None:
         for _ in range(1000):

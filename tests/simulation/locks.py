@@ -1,0 +1,57 @@
+"""Locks for tasks: whoever waits for one lets the others go on, and gives up by the simulation's steps."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import ModuleType, SimpleNamespace
+from unittest.mock import patch
+
+from services.kernel.log import recorder
+from tests.simulation.scheduler import Scheduler
+
+# Where the kernel shares something among the threads of one process, and waits.
+WAITING: tuple[ModuleType, ...] = (recorder,)
+LONGEST_WAIT = 400  # steps; so long is the patience of a thread, whatever its seconds
+
+
+class SimulatedLock:
+    """What threading.Lock is to threads. Outside of all tasks nobody waits, since nobody else goes on."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._held = False
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        if self._held and blocking:
+            scheduler = self._scheduler
+            deadline = scheduler.tick + scheduler.random.randint(1, LONGEST_WAIT) if timeout >= 0 else None
+            scheduler.wait(lambda: not self._held or (deadline is not None and scheduler.tick >= deadline))
+        if self._held:
+            return False
+        self._held = True
+        return True
+
+    def release(self) -> None:
+        if not self._held:
+            raise RuntimeError("release unlocked lock")
+        self._held = False
+
+    def locked(self) -> bool:
+        return self._held
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+@contextmanager
+def waiting_by(scheduler: Scheduler) -> Iterator[None]:
+    """Within, the kernel's waiting is the scheduler's, so that its group commit is simulated as it is."""
+    simulated = SimpleNamespace(**vars(threading))
+    simulated.Lock = lambda: SimulatedLock(scheduler)
+    with ExitStack() as stack:
+        for module in WAITING:
+            stack.enter_context(patch.object(module, "threading", simulated))
+        yield
