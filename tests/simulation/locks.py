@@ -1,16 +1,14 @@
 """Locks for tasks: whoever waits for one lets the others go on, and gives up by the simulation's steps."""
 
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 
-from services.kernel.log import recorder
 from tests.simulation.scheduler import Scheduler
 
-# Where the kernel shares something among the threads of one process, and waits.
-WAITING: tuple[ModuleType, ...] = (recorder,)
 LONGEST_WAIT = 400  # steps; so long is the patience of a thread, whatever its seconds
 
 
@@ -52,6 +50,12 @@ def waiting_by(scheduler: Scheduler) -> Iterator[None]:
     simulated = SimpleNamespace(**vars(threading))
     simulated.Lock = lambda: SimulatedLock(scheduler)
     with ExitStack() as stack:
-        for module in WAITING:
+        for module in _waiting():
             stack.enter_context(patch.object(module, "threading", simulated))
         yield
+
+
+def _waiting() -> list[ModuleType]:
+    """The log's modules that share something among threads."""
+    loaded = [module for name, module in sys.modules.items() if name.startswith("services.kernel.log.")]
+    return [module for module in loaded if hasattr(module, "threading")]
