@@ -12,7 +12,6 @@ from services.kernel.events import LogEvent
 from services.kernel.house import House
 from tests.simulation.prelude import TENANT
 
-
 # Nothing was decided; the same may be sent again.
 AGAIN = (Unavailable, VersionConflict)
 

@@ -12,6 +12,7 @@ from services.kernel.log.port import Move, Save
 from services.kernel.log.positions import Positions
 from services.kernel.views import ViewFollower
 from tests.simulation.ledger import Ledger
+from tests.simulation.scheduler import Scheduler
 
 
 class WatchedViews(ViewFollower):
@@ -33,7 +34,28 @@ class PositionApart(WatchedViews):
         return batch.end
 
 
-class ConflictAsSuccess(EventLog):
+class WatchedLog(EventLog):
+    """Counts what comes of appends."""
+
+    scheduler: Scheduler
+
+    def append(
+        self,
+        saves: Sequence[Save],
+        *,
+        move: Move | None = None,
+        alongside: Callable[[Session], Sequence[Save]] | None = None,
+    ) -> list[int | KeptError]:
+        outcomes = super().append(saves, move=move, alongside=alongside)
+        if len(saves) > 1:
+            self.scheduler.note(f"{len(saves)} commit together", counts_as="committed together")
+        for outcome in outcomes:
+            if isinstance(outcome, KeptError):
+                self.scheduler.note(outcome.slug, counts_as=outcome.slug + (" among others" if len(saves) > 1 else ""))
+        return outcomes
+
+
+class ConflictAsSuccess(WatchedLog):
     """Reports a conflict as success."""
 
     def append(
@@ -50,7 +72,7 @@ class ConflictAsSuccess(EventLog):
 @dataclass(frozen=True)
 class Bug:
     view_follower: type[WatchedViews] = WatchedViews
-    log: type[EventLog] = EventLog
+    log: type[WatchedLog] = WatchedLog
 
 
 NONE = Bug()

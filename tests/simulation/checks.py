@@ -25,7 +25,6 @@ from services.notification.sender import READS as SENDER_READS
 from tests.simulation.store import Disks
 from tests.simulation.world import World
 
-
 ENDED = (notification.NoticeSent, notification.NoticeFailed)
 History = list[tuple[Recorded, LogEvent]]
 
@@ -140,6 +139,7 @@ def _deadlines(world: World, house: House, fresh: list[LogEvent]) -> None:
             if moment in fired:
                 raise InvariantError(f"{event.record.type} of {stream} fired again at position {event.position}")
             fired.add(moment)
+            world.scheduler.happened[full_name(body).rsplit(".", 1)[-1]] += 1
     now = micros(world.clock.now())
     with house.log.database.read() as session:
         for name, due in _next_due(session).items():

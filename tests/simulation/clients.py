@@ -34,7 +34,7 @@ class Clerk:
         self._problems: list[str] = []
         self._orders: list[str] = []
         self._ideas: Sequence[tuple[int, Idea]] = (
-            (8, self._open_case), (24, self._work_on_case), (3, self._register), (3, self._install), (2, self._remove),
+            (8, self._open_case), (36, self._work_on_case), (3, self._register), (3, self._install), (2, self._remove),
             (3, self._consent), (2, self._open_problem), (3, self._work_on_problem), (4, self._offer),
             (8, self._work_on_order), (1, self._publish),
         )  # fmt: skip
@@ -65,7 +65,7 @@ class Clerk:
 
     def _one_of(self, ids: Sequence[str]) -> str:
         """Mostly the newest, so that clients meet."""
-        return ids[-1] if self._random.random() < 0.6 else self._random.choice(ids)
+        return ids[-1] if self._random.random() < 0.75 else self._random.choice(ids)
 
     def _soon(self, minutes: float) -> datetime:
         return self._now() + timedelta(minutes=minutes)
@@ -79,22 +79,20 @@ class Clerk:
     def _work_on_case(self) -> Message | None:
         if not self._cases:
             return None
-        of: dict[str, str] = {"case_id": self._one_of(self._cases)}
         waiting = [case_events.WAITING_FOR_CUSTOMER, case_events.WAITING_FOR_PARTNER, case_events.WAITING_FOR_PARTS]
-        return self._random.choice(
-            (
-                case.AcknowledgeRequest(**of),
-                case.AssignRequest(**of, team=self._random.choice(("north", "south"))),
-                case.HoldRequest(**of, waiting_for=self._random.choice(waiting), reason="waits"),
-                case.ResumeRequest(**of, reason="goes on"),
-                case.ResolveRequest(**of, reason="done"),
-                case.ReopenRequest(**of, reason="again"),
-                case.CloseRequest(**of, reason="quiet since"),
-                case.CancelRequest(**of, reason="not wanted"),
-                case.PrioritizeRequest(**of, priority=case_events.PRIORITY_CRITICAL, reason="looked again"),
-                case.AddNoteRequest(**of, audience=case_events.NOTE_AUDIENCE_INTERNAL, text="called back"),
-            )
+        work: Sequence[Message] = (
+            case.AcknowledgeRequest(),
+            case.AssignRequest(team=self._random.choice(("north", "south"))),
+            case.HoldRequest(waiting_for=self._random.choice(waiting), reason="waits"),
+            case.ResumeRequest(reason="goes on"),
+            case.ResolveRequest(reason="done"),
+            case.ReopenRequest(reason="again"),
+            case.CloseRequest(reason="quiet since"),
+            case.CancelRequest(reason="not wanted"),
+            case.PrioritizeRequest(priority=case_events.PRIORITY_CRITICAL, reason="looked again"),
+            case.AddNoteRequest(audience=case_events.NOTE_AUDIENCE_INTERNAL, text="called back"),
         )
+        return edited(self._random.choice(work), {"case_id": self._one_of(self._cases)})
 
     def _register(self) -> Message:
         return registration(self._random.randint(3, 1000))

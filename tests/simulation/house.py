@@ -1,17 +1,17 @@
 """A process's house on simulated disks, with a simulated machine clock."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 from services.kernel.cell import CellClock
-from services.kernel.clock import FixedClock, MachineClock
+from services.kernel.clock import Clock, FixedClock, MachineClock
 from services.kernel.config import Settings
 from services.kernel.database import Database
 from services.kernel.house import House
-from services.kernel.log.bell import SilentBell
+from services.kernel.log.bell import Bell, SilentBell
 from services.kernel.log.event_log import EventLog
 from services.kernel.privacy import KeyStore
 
@@ -28,18 +28,18 @@ class SimulatedClock(FixedClock):
 
 
 class SimulatedHouse(House):
-    """`database` opens a namespace as this process may; `log_class` is another one where a bug is planted."""
+    """`database` opens a namespace as this process may; `log` makes its event log, with a bug where one is planted."""
 
     def __init__(
         self,
         database: Callable[[str], Database],
         machine: FixedClock,
-        log_class: type[EventLog] = EventLog,
+        log: Callable[[Database, Bell, Clock], EventLog] = EventLog,
     ) -> None:
         super().__init__(SETTINGS)
         self._open_namespace = database
         self._machine = machine
-        self._log_class = log_class
+        self._make_log = log
 
     def make_folders(self) -> None:
         """The disks are there."""
@@ -53,7 +53,7 @@ class SimulatedHouse(House):
 
     @cached_property
     def log(self) -> EventLog:
-        return self._log_class(self.database("log"), SilentBell(), self._machine)
+        return self._make_log(self.database("log"), SilentBell(), self._machine)
 
     @cached_property
     def clock(self) -> CellClock:

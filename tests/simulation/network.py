@@ -11,6 +11,7 @@ from tests.simulation.processes import Api
 from tests.simulation.scheduler import Scheduler
 from tests.simulation.store import Faults
 
+
 class Reply:
     """What a client waits for."""
 

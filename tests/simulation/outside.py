@@ -29,14 +29,15 @@ class Outside:
         if self._scheduler.current is not None:
             self._perhaps_fail()
         self.arrived[message.notice_id] += 1
-        self._scheduler.note(f"notice {message.notice_id} arrives")
+        again = self.arrived[message.notice_id] > 1
+        self._scheduler.note(f"notice {message.notice_id} arrives", counts_as="notice twice" if again else "notice")
         self._scheduler.pause()
 
     def _perhaps_fail(self) -> None:
         scheduler, faults, task = self._scheduler, self._faults, self._scheduler.current
         if scheduler.chance(faults.crash_at_delivery / 1000):
             assert task is not None
-            scheduler.note(f"{task.process} dies before it delivers")
+            scheduler.note(f"{task.process} dies before it delivers", counts_as="died before it delivers")
             task.process.alive = False
             raise Killed
         if scheduler.chance(faults.refused_delivery / 1000):

@@ -85,7 +85,7 @@ def prelude() -> Prelude:
     disks = Disks()
     atexit.register(disks.remove)
     house = SimulatedHouse(lambda namespace: disks.of(namespace).opened(), SimulatedClock(START - timedelta(hours=1)))
-    with drawn_from(Random(0)):
+    with drawn_from(Random(0)):  # noqa: S311 - to be drawn again is what it is for
         migrate(house)
         deploy_policies(house, ())
         made = copy_context().run(_Making(house).made, disks)

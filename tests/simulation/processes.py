@@ -107,17 +107,20 @@ class _Following:
             try:
                 worked = self._follower.step()
             except TRANSIENT as trouble:
-                self._scheduler.note(f"{trouble.slug}, tries again")
+                self._scheduler.note(f"{trouble.slug}, tries again", counts_as=trouble.slug)
                 self._until(self._scheduler.tick + self._scheduler.random.randint(1, 10))
                 continue
             if worked:
                 self._scheduler.note("handled a batch")
                 self._scheduler.pause()
             else:
-                self._scheduler.wait(lambda: self._news() != seen)
+                self._until_news(seen)
 
     def _until(self, tick: int) -> None:
         self._scheduler.wait(lambda: self._scheduler.tick >= tick)
+
+    def _until_news(self, seen: int) -> None:
+        self._scheduler.wait(lambda: self._news() != seen)
 
 
 def some(of: Sequence[Follower], random: Random, most: int) -> list[Follower]:

@@ -1,6 +1,7 @@
 """A seed, run: `simulate(7)` is the same run each time, on every machine."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +23,14 @@ class SeedFailedError(AssertionError):
 
 @dataclass(frozen=True)
 class Run:
-    """`trace` is a hash of every step; `root` the Merkle root of the log that came of them."""
+    """`trace` is a hash of every step; `root` the Merkle root of the log that came of them; `happened` counts troubles."""
 
     seed: int
     trace: str
     root: bytes
     events: int
-    ticks: int
+    steps: int
+    happened: Counter[str]
 
 
 @cache
@@ -51,7 +53,8 @@ def simulate(seed: int, bug: str = "", traced: Callable[[str], None] | None = No
         raise SeedFailedError(f"seed {seed}: {type(error).__name__}: {error}\nlook at it: {command}") from error
     finally:
         scheduler.end()
-    return Run(seed, scheduler.trace_hash(), root, world.answers.log.position() - given.position, scheduler.tick)
+    events = world.answers.log.position() - given.position
+    return Run(seed, scheduler.trace_hash(), root, events, scheduler.tick, scheduler.happened)
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 A task runs until it pauses, waits, or its process is killed. Nothing here knows what the tasks do.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from random import Random
 
-from greenlet import getcurrent, greenlet
+from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]  # it has no types
 
 MOST_TICKS = 20_000
 
@@ -47,8 +48,9 @@ class Task:
 
 class Scheduler:
     def __init__(self, seed: int, *, traced: Callable[[str], None] | None = None) -> None:
-        self.random = Random(seed)
+        self.random = Random(seed)  # noqa: S311 - to be drawn again is what it is for
         self.tick = 0
+        self.happened: Counter[str] = Counter()
         self.switching = 0.3  # how often others do go on where they could
         self.patience = 0.5  # how often the patient are passed over while others have something to do
         self._hub = getcurrent()
@@ -65,8 +67,10 @@ class Scheduler:
     def chance(self, probability: float) -> bool:
         return probability > 0 and self.random.random() < probability
 
-    def note(self, line: str) -> None:
-        """Adds to the trace what happens now, and who does it."""
+    def note(self, line: str, *, counts_as: str = "") -> None:
+        """Adds to the trace what happens now, and who does it; and counts it where a run is to be known by it."""
+        if counts_as:
+            self.happened[counts_as] += 1
         line = f"{self.tick:5} {self._current.name if self._current else '-'}: {line}"
         self._hash.update(line.encode())
         if self._traced is not None:

@@ -141,7 +141,7 @@ class SimulatedDatabase(SQLite):
         self._ledger = ledger
         self._name = disk.path.stem
 
-    def read(self) -> AbstractContextManager[Session]:
+    def read(self) -> AbstractContextManager[Session]:  # type: ignore[override]  # callers see no more of it
         self._scheduler.pause()
         return _Reading(self._idle.pop() if self._idle else self._connect(), self._idle)
 
@@ -161,20 +161,20 @@ class SimulatedDatabase(SQLite):
     def _before_commit(self) -> None:
         self._perhaps_die("before it commits", self._faults.crash_before_commit)
         if self._happens(self._faults.refused_commit):
-            self._scheduler.note("the database refuses to commit")
+            self._scheduler.note("the database refuses to commit", counts_as="commit refused")
             raise Unavailable("storage-lost", "the connection was lost; nothing was recorded")
 
     def _after_commit(self) -> None:
         self._perhaps_die("after it committed", self._faults.crash_after_commit)
         if self._happens(self._faults.doubtful_commit):
-            self._scheduler.note("the connection is lost after a commit")
+            self._scheduler.note("the connection is lost after a commit", counts_as="commit in doubt")
             raise Unavailable("log-in-doubt", "it is not known whether this was recorded; send the same again")
 
     def _perhaps_die(self, where: str, of_a_thousand: float) -> None:
         if self._happens(of_a_thousand):
             task = self._scheduler.current
             assert task is not None
-            self._scheduler.note(f"{task.process} dies {where} to {self._name}")
+            self._scheduler.note(f"{task.process} dies {where} to {self._name}", counts_as=f"died {where}")
             task.process.alive = False
             raise Killed
 

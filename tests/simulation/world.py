@@ -1,15 +1,16 @@
 """One run: clients, API processes, workers and a relay on one cell, what goes wrong with them, and how it ends."""
 
-from collections.abc import Callable
-from dataclasses import fields
 from datetime import timedelta
 from functools import partial
 
 from google.protobuf.message import Message
 
+from services.kernel.clock import Clock
 from services.kernel.database import Database
 from services.kernel.follower import TRANSIENT, Follower
 from services.kernel.house import House
+from services.kernel.log.bell import Bell
+from services.kernel.log.event_log import EventLog
 from tests.simulation.answers import Answers, request_name, shown
 from tests.simulation.bugs import Bug
 from tests.simulation.clients import Clerk
@@ -40,7 +41,9 @@ class World:
         self.prelude = prelude
         self.bug = bug
         self.clock = SimulatedClock(START)
-        self.faults = Faults(**{one.name: random.uniform(0, getattr(MOST, one.name)) for one in fields(Faults) if random.random() < 0.6})
+        self.faults = Faults(
+            **{name: random.uniform(0, most) for name, most in vars(MOST).items() if random.random() < 0.6}
+        )
         scheduler.switching = random.uniform(0.05, 0.6)
         scheduler.patience = random.uniform(0.3, 0.95)
         self.ledger = Ledger(scheduler)
@@ -66,7 +69,7 @@ class World:
     # The run
 
     def run(self) -> None:
-        going = self.random.randint(2, 3)
+        going = self.random.randint(2, 4)
         ended: list[int] = []
         for number in range(going):
             self.scheduler.spawn(f"client-{number}", self._clients, partial(self._client, number, ended))
@@ -78,7 +81,7 @@ class World:
     def _client(self, number: int, ended: list[int]) -> None:
         principal = f"user:{number}"
         asked: list[Message] = []
-        for count in range(self.random.randint(3, 7)):
+        for count in range(self.random.randint(3, 6)):
             if asked and self.random.random() < 0.1:
                 request = self.random.choice(asked)  # it has forgotten that it knows
             else:
@@ -92,28 +95,30 @@ class World:
 
     def _befall(self) -> None:
         """What happens without anybody's doing, and at any time."""
-        happens: Callable[[float], bool] = lambda of_a_thousand: self.scheduler.chance(of_a_thousand / 1000)  # noqa: E731
         self.clock.passes(timedelta(milliseconds=self.random.randint(0, 2000)))
-        if happens(self.faults.kill):
+        if self._happens(self.faults.kill):
             process = self.random.choice(self._processes())
             if process.alive:
-                self.scheduler.note(f"{process} is killed")
+                self.scheduler.note(f"{process} is killed", counts_as="killed")
                 self.scheduler.kill(process)
-        if happens(self.faults.stop):
+        if self._happens(self.faults.stop):
             process = self.random.choice(self._processes())
             process.stopped_until = self.scheduler.tick + self.random.randint(20, 200)
-            self.scheduler.note(f"{process} is stopped until {process.stopped_until}")
-        if happens(self.faults.time_passes):
+            self.scheduler.note(f"{process} is stopped until {process.stopped_until}", counts_as="stopped")
+        if self._happens(self.faults.time_passes):
             self._sets_clock(timedelta(minutes=self.random.randint(5, 90)))
-        if happens(self.faults.clock_jump):
+        if self._happens(self.faults.clock_jump):
             self._sets_clock(timedelta(hours=self.random.choice((-1, 1))))
         self._restart_dead()
         self._look_at_head()
 
+    def _happens(self, of_a_thousand: float) -> bool:
+        return self.scheduler.chance(of_a_thousand / 1000)
+
     def _sets_clock(self, by: timedelta) -> None:
         self.clock.passes(by)
         self._news += 1
-        self.scheduler.note(f"the clock goes by {by}")
+        self.scheduler.note(f"the clock goes by {by}", counts_as="clock back" if by < timedelta() else "time passes")
 
     def _processes(self) -> list[Process]:
         return [*self._apis, *self._workers, self._relay]
@@ -141,7 +146,12 @@ class World:
     # Processes
 
     def _house(self) -> SimulatedHouse:
-        return SimulatedHouse(self._database, self.clock, self.bug.log)
+        def log(database: Database, bell: Bell, machine: Clock) -> EventLog:
+            made = self.bug.log(database, bell, machine)
+            made.scheduler = self.scheduler
+            return made
+
+        return SimulatedHouse(self._database, self.clock, log)
 
     def _database(self, namespace: str) -> Database:
         return SimulatedDatabase(self.prelude.disks.of(namespace), self.scheduler, self.faults, self.ledger)
@@ -166,11 +176,13 @@ class World:
 
         def run() -> None:
             while True:
-                seen = self._news
                 if relay.step():
                     self._news += 1
                 else:
-                    self.scheduler.wait(lambda: self._news != seen)
+                    until_more(self._head)
+
+        def until_more(head: int) -> None:
+            self.scheduler.wait(lambda: self._head != head)
 
         if self._copied:
             self.scheduler.spawn("relay", process, run, patient=True)
@@ -192,7 +204,7 @@ class World:
 
     def _drain(self, held: list[Follower]) -> None:
         for _ in range(1000):
-            if not any([self._steps(follower) for follower in held]):
+            if sum(map(self._steps, held)) == 0:
                 return
         raise StuckError("followers do not come to rest")
 
