@@ -1,15 +1,16 @@
 """What must hold at the end of every run, whatever happened."""
 
+from collections import Counter
 from contextlib import ExitStack
 from uuid import UUID
 
+from kept.case.v1 import events_pb2 as case
 from kept.notification.v1 import events_pb2 as notification
 from kept.partner_network.v1 import events_pb2 as partner_network
 from kept.sla.v1 import events_pb2 as sla
 
 from services.cli.table import SERVICES
 from services.kernel.clock import micros
-from services.kernel.database import Session
 from services.kernel.events import LogEvent, full_name, opened_event
 from services.kernel.house import House
 from services.kernel.log.port import Recorded
@@ -140,16 +141,47 @@ def _deadlines(world: World, house: House, fresh: list[LogEvent]) -> None:
                 raise InvariantError(f"{event.record.type} of {stream} fired again at position {event.position}")
             fired.add(moment)
             world.scheduler.happened[full_name(body).rsplit(".", 1)[-1]] += 1
-    now = micros(world.clock.now())
+    _nothing_overdue(micros(world.clock.now()), house)
+    _all_concluded(fresh)
+
+
+def _nothing_overdue(now: int, house: House) -> None:
+    """By what those say who have deadlines to watch."""
     with house.log.database.read() as session:
-        for name, due in _next_due(session).items():
-            if due is not None and due < now:
-                raise InvariantError(f"{name} has let a deadline of {due} pass; it is {now}")
+        dues = {policy.name: policy().next_due(session) for service in SERVICES for policy in service.policies}
+        dues["notification-sender"] = outbox.earliest(session)
+    late = {name: due for name, due in dues.items() if due is not None and due < now}
+    if late:
+        raise InvariantError(f"it is {now}, and these have let a deadline pass: {late}")
 
 
-def _next_due(session: Session) -> dict[str, int | None]:
-    found = {policy.name: policy().next_due(session) for service in SERVICES for policy in service.policies}
-    return found | {"notification-sender": outbox.earliest(session)}
+def _all_concluded(fresh: list[LogEvent]) -> None:
+    """By the events alone: the time is long past all deadlines, so clocks that nothing has stopped have their verdict,
+    and rounds of offers that nobody has ended have expired."""
+    held = {event.record.stream for event in fresh if isinstance(event.body, case.CaseHeld)}
+    open_clocks: dict[str, int] = {}
+    open_offers: dict[str, int] = {}
+    declined: Counter[str] = Counter()
+    expired = {(e.body.work_order_id, e.body.round) for e in fresh if isinstance(e.body, partner_network.OfferExpired)}
+    for event in fresh:
+        stream = event.record.stream
+        match event.body:
+            case sla.ClockArmed() as armed if armed.case_id not in held:
+                open_clocks[stream] = event.position
+            case sla.VerdictReached():
+                open_clocks.pop(stream, None)
+            case partner_network.WorkOrderOffered():
+                open_offers[stream] = 1
+            case partner_network.WorkOrderReoffered() as again:
+                open_offers[stream] = again.round
+                declined[stream] = 0
+            case partner_network.WorkOrderDeclined():
+                declined[stream] += 1
+            case partner_network.WorkOrderAccepted() | partner_network.WorkOrderCancelled():
+                open_offers.pop(stream, None)
+    unexpired = {one for one in open_offers.items() if one not in expired and not declined[one[0]]}
+    if open_clocks or unexpired:
+        raise InvariantError(f"clocks without a verdict: {open_clocks}; offers that never expired: {unexpired}")
 
 
 def _notices(world: World, house: House, fresh: list[LogEvent]) -> None:

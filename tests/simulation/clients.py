@@ -27,6 +27,7 @@ class Clerk:
     def __init__(self, random: Random, prelude: Prelude, now: Callable[[], datetime]) -> None:
         self._random = random
         self._now = now
+        self._newest = random.choice((0.5, 0.75, 1))
         self._partners = list(prelude.partners)
         self._customers = list(prelude.customers)
         self._items = list(prelude.items)
@@ -65,7 +66,7 @@ class Clerk:
 
     def _one_of(self, ids: Sequence[str]) -> str:
         """Mostly the newest, so that clients meet."""
-        return ids[-1] if self._random.random() < 0.75 else self._random.choice(ids)
+        return ids[-1] if self._random.random() < self._newest else self._random.choice(ids)
 
     def _soon(self, minutes: float) -> datetime:
         return self._now() + timedelta(minutes=minutes)

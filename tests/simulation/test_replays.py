@@ -46,7 +46,7 @@ def test_seeds_differ() -> None:
 
 
 def test_everything_that_can_go_wrong_does() -> None:
-    happened = sum((simulate(seed).happened for seed in range(1, 121)), Counter[str]())
+    happened = sum((simulate(seed).happened for seed in range(1, 81)), Counter[str]())
 
     assert {trouble: happened[trouble] for trouble in TROUBLES if not happened[trouble]} == {}
 
@@ -71,4 +71,4 @@ def test_a_failing_seed_can_be_looked_at_by_hand() -> None:
         text=True,
     ).stdout
     assert replayed.endswith(told.stdout)
-    assert len(replayed.splitlines()) > 20
+    assert len(replayed) > len(told.stdout)

@@ -28,7 +28,7 @@ from tests.simulation.store import Faults, SimulatedDatabase
 MOST = Faults(
     crash_before_commit=20, crash_after_commit=30, refused_commit=20, doubtful_commit=20, kill=10, stop=15,
     lost_request=150, lost_reply=150, repeated_request=200, impatience=300, clock_jump=10, time_passes=40,
-    refused_delivery=300, crash_at_delivery=100,
+    refused_delivery=300, crash_at_delivery=200,
 )  # fmt: skip
 # Over a night and a morning, when whatever waited for the end of quiet hours goes out.
 TIMES_TO_SETTLE = (timedelta(hours=26), timedelta(hours=12))
@@ -69,7 +69,7 @@ class World:
     # The run
 
     def run(self) -> None:
-        going = self.random.randint(2, 4)
+        going = self.random.randint(2, 3)
         ended: list[int] = []
         for number in range(going):
             self.scheduler.spawn(f"client-{number}", self._clients, partial(self._client, number, ended))
