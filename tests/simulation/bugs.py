@@ -13,12 +13,15 @@ from services.kernel.log.positions import Positions
 from services.kernel.views import ViewFollower
 from tests.simulation.ledger import Ledger
 from tests.simulation.scheduler import Scheduler
+from tests.simulation.trouble import Trouble
 
 
 class WatchedViews(ViewFollower):
     ledger: Ledger
+    trouble: Trouble
 
     def handle(self, session: Session, event: LogEvent) -> None:
+        self.trouble.strike(self.name, event.position)
         self.ledger.handles(self.name, event.position)
         super().handle(session, event)
 

@@ -81,10 +81,10 @@ def _nothing_parked(house: House) -> None:
 def _all_handled_once(world: World, fresh: list[LogEvent]) -> None:
     """The effect of every event was committed once, by each of those who read it."""
     for name, reads in _readers().items():
-        expected = [event.position for event in fresh if event.record.type in reads]
+        expected = {event.position for event in fresh if event.record.type in reads}
         handled = world.ledger.handled[name]
         if handled != expected:
-            wrong = sorted(set(handled) ^ set(expected))
+            wrong = sorted(handled ^ expected)
             raise InvariantError(f"{name} handled {len(handled)} of {len(expected)} events; it differs at {wrong}")
 
 

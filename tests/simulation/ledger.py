@@ -1,4 +1,4 @@
-"""What followers have handled, counted when it is committed: each event once, in order, and none left out."""
+"""What followers have handled, counted when it is committed: each event once, and none left out."""
 
 from collections import defaultdict
 
@@ -13,7 +13,7 @@ class Ledger:
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._open: dict[Task | None, list[tuple[str, int]]] = {}
-        self.handled: dict[str, list[int]] = defaultdict(list)
+        self.handled: dict[str, set[int]] = defaultdict(set)
         self.commits = 0
 
     def begin(self) -> None:
@@ -26,7 +26,7 @@ class Ledger:
         self.commits += 1
         for follower, position in self._open[self._scheduler.current]:
             before = self.handled[follower]
-            if before and position <= before[-1]:
-                raise HandledAgainError(f"{follower} commits the effect of position {position} after {before[-1]}")
-            before.append(position)
+            if position in before:
+                raise HandledAgainError(f"{follower} commits the effect of position {position} again")
+            before.add(position)
         self._open[self._scheduler.current].clear()

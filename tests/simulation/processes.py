@@ -1,6 +1,7 @@
 """The cell's processes: each with a house of its own, and nothing but the disks in common with the others."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from google.protobuf.message import Message
@@ -14,13 +15,13 @@ from services.kernel.follower import TRANSIENT, Follower
 from services.kernel.house import House
 from services.kernel.log.port import Source
 from services.kernel.policy import PolicyFollower
-from services.kernel.views import ViewFollower
 from services.notification.sender import SenderFollower
-from tests.simulation.bugs import Bug
+from tests.simulation.bugs import Bug, WatchedViews
 from tests.simulation.ledger import Ledger
 from tests.simulation.outside import Outside
 from tests.simulation.prelude import served, servicers
 from tests.simulation.scheduler import Process, Scheduler
+from tests.simulation.trouble import Trouble
 
 
 class Api(Process):
@@ -67,17 +68,30 @@ class WatchedSender(SenderFollower):
             raise
 
 
-def followers(house: House, source: Source, ledger: Ledger, outside: Outside, bug: Bug) -> list[Follower]:
-    """One holder of each."""
-    policies = [WatchedPolicy(policy(), house.log, house.clock) for service in SERVICES for policy in service.policies]
-    sender = WatchedSender(house.log, house.clock, house.sealer, outside.channels())
-    sender.outside = outside
-    views: list[ViewFollower] = [bug.view_follower.of(service.views, house) for service in SERVICES]
-    made: list[Follower] = [*policies, sender, *views]
-    for follower in made:
-        follower.ledger = ledger  # type: ignore[attr-defined]  # all are watched ones
-        follower.source = source
-    return made
+@dataclass(frozen=True)
+class Surroundings:
+    """What followers meet: who counts what they do, the world outside, an event that they cannot handle, and a bug."""
+
+    ledger: Ledger
+    outside: Outside
+    trouble: Trouble
+    bug: Bug
+
+    def followers(self, house: House, source: Source) -> list[Follower]:
+        """One holder of each."""
+        policies = [
+            WatchedPolicy(policy(), house.log, house.clock) for service in SERVICES for policy in service.policies
+        ]
+        sender = WatchedSender(house.log, house.clock, house.sealer, self.outside.channels())
+        sender.outside = self.outside
+        views = [self.bug.view_follower.of(service.views, house) for service in SERVICES]
+        for view in views:
+            view.trouble = self.trouble
+        watched: list[WatchedPolicy | WatchedSender | WatchedViews] = [*policies, sender, *views]
+        for follower in watched:
+            follower.ledger = self.ledger
+            follower.source = source
+        return list(watched)
 
 
 class Worker(Process):

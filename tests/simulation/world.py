@@ -18,11 +18,14 @@ from tests.simulation.copying import CopySource, Relay, Stream
 from tests.simulation.house import SimulatedClock, SimulatedHouse
 from tests.simulation.ledger import Ledger
 from tests.simulation.network import Network
+from tests.simulation.operator import NAME as OPERATOR
+from tests.simulation.operator import Operator
 from tests.simulation.outside import Outside
 from tests.simulation.prelude import START, Prelude
-from tests.simulation.processes import Api, Worker, followers, some
+from tests.simulation.processes import Api, Surroundings, Worker, some
 from tests.simulation.scheduler import Process, Scheduler, StuckError
 from tests.simulation.store import Faults, SimulatedDatabase
+from tests.simulation.trouble import Trouble
 
 # Of a thousand chances each; a seed has some of these faults, and each as often as it draws.
 MOST = Faults(
@@ -48,6 +51,8 @@ class World:
         scheduler.patience = random.uniform(0.3, 0.95)
         self.ledger = Ledger(scheduler)
         self.outside = Outside(scheduler, self.faults)
+        self._trouble = Trouble(scheduler)
+        self._surroundings = Surroundings(self.ledger, self.outside, self._trouble, bug)
         self.stream = Stream()
         self.stream.confirmed = prelude.position
         self.answers = Answers(self.plain_house())
@@ -60,6 +65,7 @@ class World:
         self._relay = self._new_relay()
         self._network = Network(scheduler, self.faults, self._apis, self.answers)
         self._clerk = Clerk(random, prelude, self.clock.now)
+        self._operator = Operator(scheduler, self.plain_house(), self._trouble, self._network)
         self._clients = Process("clients")
 
     def plain_house(self) -> House:
@@ -73,6 +79,7 @@ class World:
         ended: list[int] = []
         for number in range(going):
             self.scheduler.spawn(f"client-{number}", self._clients, partial(self._client, number, ended))
+        self.scheduler.spawn("operator", self._clients, self._operator.work)
         while len(ended) < going:
             self._befall()
             self.scheduler.step()
@@ -164,7 +171,7 @@ class World:
         house = self._house()
         house.require()
         source = CopySource(self.stream, house.log, self.random) if self._copied else house.log
-        held = followers(house, source, self.ledger, self.outside, self.bug)
+        held = self._surroundings.followers(house, source)
         worker = Worker(f"worker-{place}", some(held, self.random, 4) if place else held)
         worker.start(self.scheduler, lambda: self._news)
         return worker
@@ -196,11 +203,20 @@ class World:
             self.scheduler.kill(process)
         self.faults.end()
         house = self._house()
-        held = followers(house, house.log, self.ledger, self.outside, self.bug)
+        held = self._surroundings.followers(house, house.log)
+        self._drain(held)
+        self._release_parked()
         self._drain(held)
         for time in TIMES_TO_SETTLE:
             self.clock.passes(time)
             self._drain(held)
+
+    def _release_parked(self) -> None:
+        self._trouble.repaired = True
+        api = Api("api", self._house())
+        for key in self._operator.parked_keys():
+            answer = api.serve(self._operator.release(*key), OPERATOR)
+            assert not isinstance(answer, Exception), f"a key cannot be released: {answer}"
 
     def _drain(self, held: list[Follower]) -> None:
         for _ in range(1000):
