@@ -34,8 +34,8 @@ class InvariantError(AssertionError):
     """Something is so that must never be."""
 
 
-def check(world: World, sandbox: Disks) -> bytes:
-    """Returns the log's Merkle root. Raises AssertionError."""
+def check(world: World, sandbox: Disks | None) -> bytes:
+    """Returns the log's Merkle root. Without a sandbox nothing is replayed. Raises AssertionError."""
     house = world.plain_house()
     history = _chain(house)
     world.answers.check_effects([event for _, event in history])
@@ -43,7 +43,8 @@ def check(world: World, sandbox: Disks) -> bytes:
     events = [event for _, event in fresh]
     _nothing_parked(house)
     _all_handled_once(world, events)
-    _replayed(house, sandbox, fresh)
+    if sandbox is not None:
+        _replayed(house, sandbox, fresh)
     _deadlines(world, house, events)
     _notices(world, house, events)
     return house.log.head().root

@@ -219,9 +219,17 @@ class World:
             assert not isinstance(answer, Exception), f"a key cannot be released: {answer}"
 
     def _drain(self, held: list[Follower]) -> None:
+        """Until each has had nothing to do since the log's head moved last."""
+        log = self.answers.log
+        idle_at: dict[str, int] = {}
         for _ in range(1000):
-            if sum(map(self._steps, held)) == 0:
+            busy = [follower for follower in held if idle_at.get(follower.name) != log.position()]
+            if not busy:
                 return
+            for follower in busy:
+                head = log.position()
+                if not self._steps(follower):
+                    idle_at[follower.name] = head
         raise StuckError("followers do not come to rest")
 
     def _steps(self, follower: Follower) -> bool:
