@@ -1,7 +1,6 @@
 """What was there before each run: a live cell with its rules published, partners under contract, customers and routers."""
 
 import atexit
-from collections.abc import Mapping
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -53,11 +52,18 @@ SERVICERS = {
     "partner_network": PartnerNetworkServicer,
     "notification": NotificationServicer,
 }
-Servicers = Mapping[str, Any]
 
 
-def servicers(house: House) -> Servicers:
-    return {name: make(house) for name, make in SERVICERS.items()}
+class Servicers(dict[str, Any]):
+    """A process's, by service; each made when it is asked for, since many a process dies before."""
+
+    def __init__(self, house: House) -> None:
+        super().__init__()
+        self._house = house
+
+    def __missing__(self, name: str) -> Any:
+        made = self[name] = SERVICERS[name](self._house)
+        return made
 
 
 def served(by: Servicers, request: Message, principal: str) -> Any:
@@ -101,7 +107,7 @@ class _NoChannel:
 class _Making:
     def __init__(self, house: House) -> None:
         self._house = house
-        self._servicers = servicers(house)
+        self._servicers = Servicers(house)
         self._number = 0
 
     def made(self, disks: Disks) -> Prelude:

@@ -19,7 +19,7 @@ from services.notification.sender import SenderFollower
 from tests.simulation.bugs import Bug, WatchedViews
 from tests.simulation.ledger import Ledger
 from tests.simulation.outside import Outside
-from tests.simulation.prelude import served, servicers
+from tests.simulation.prelude import Servicers, served
 from tests.simulation.scheduler import Process, Scheduler
 from tests.simulation.trouble import Trouble
 
@@ -30,7 +30,7 @@ class Api(Process):
     def __init__(self, name: str, house: House) -> None:
         super().__init__(name)
         house.require()
-        self._servicers = servicers(house)
+        self._servicers = Servicers(house)
 
     def serve(self, request: Message, principal: str) -> Receipt | KeptError:
         """The receipt of a change, or why there is none."""
