@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
@@ -21,13 +21,16 @@ class SimulatedLock:
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         if self._held and blocking:
-            scheduler = self._scheduler
-            deadline = scheduler.tick + scheduler.random.randint(1, LONGEST_WAIT) if timeout >= 0 else None
-            scheduler.wait(lambda: not self._held or (deadline is not None and scheduler.tick >= deadline))
+            self._wait(lambda: not self._held, timeout)
         if self._held:
             return False
         self._held = True
         return True
+
+    def _wait(self, ready: Callable[[], bool], timeout: float) -> None:
+        scheduler = self._scheduler
+        deadline = scheduler.tick + scheduler.random.randint(1, LONGEST_WAIT) if timeout >= 0 else None
+        scheduler.wait(lambda: ready() or (deadline is not None and scheduler.tick >= deadline))
 
     def release(self) -> None:
         if not self._held:
@@ -44,11 +47,27 @@ class SimulatedLock:
         self.release()
 
 
+class SimulatedCondition(SimulatedLock):
+    """What threading.Condition is to threads that wait for something to be so."""
+
+    def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Lets go of the lock meanwhile."""
+        if not predicate():
+            self.release()
+            self._wait(predicate, -1 if timeout is None else timeout)
+            self.acquire()
+        return predicate()
+
+    def notify_all(self) -> None:
+        """The scheduler asks the predicates by itself."""
+
+
 @contextmanager
 def waiting_by(scheduler: Scheduler) -> Iterator[None]:
     """Within, the kernel's waiting is the scheduler's, so that its group commit is simulated as it is."""
     simulated = SimpleNamespace(**vars(threading))
     simulated.Lock = lambda: SimulatedLock(scheduler)
+    simulated.Condition = lambda: SimulatedCondition(scheduler)
     with ExitStack() as stack:
         for module in _waiting():
             stack.enter_context(patch.object(module, "threading", simulated))
@@ -56,6 +75,6 @@ def waiting_by(scheduler: Scheduler) -> Iterator[None]:
 
 
 def _waiting() -> list[ModuleType]:
-    """The log's modules that share something among threads."""
-    loaded = [module for name, module in sys.modules.items() if name.startswith("services.kernel.log.")]
+    """The kernel's modules that share something among threads."""
+    loaded = [module for name, module in sys.modules.items() if name.startswith("services.kernel.")]
     return [module for module in loaded if hasattr(module, "threading")]
