@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from types import ModuleType, SimpleNamespace
 from unittest.mock import patch
 
-from tests.simulation.scheduler import Scheduler
+from tests.simulation.scheduler import Killed, Scheduler
 
 LONGEST_WAIT = 400  # steps; so long is the patience of a thread, whatever its seconds
 
@@ -54,7 +54,11 @@ class SimulatedCondition(SimulatedLock):
         """Lets go of the lock meanwhile."""
         if not predicate():
             self.release()
-            self._wait(predicate, -1 if timeout is None else timeout)
+            try:
+                self._wait(predicate, -1 if timeout is None else timeout)
+            except Killed:
+                self._held = True  # for whoever lets go of it on the way out; the lock dies with its process
+                raise
             self.acquire()
         return predicate()
 
