@@ -116,7 +116,8 @@ def _replayed(house: House, sandbox: Disks, fresh: History) -> None:
                 if event.record.type in view.reads:
                     view.apply(session, event)
             for policy in replayed:
-                policy.read(log, event)
+                if event.record.type in policy.policy.reads:
+                    policy.read(log, event)
         for policy in replayed:
             policy.finish()
         dialect = house.log.database.dialect

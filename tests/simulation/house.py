@@ -14,6 +14,7 @@ from services.kernel.database import Database
 from services.kernel.house import House
 from services.kernel.log.bell import Bell, SilentBell
 from services.kernel.log.event_log import EventLog
+from services.kernel.log.port import Source
 from services.kernel.privacy import KeyStore
 
 NOWHERE = Path("/nowhere")
@@ -60,6 +61,15 @@ class SimulatedHouse(House):
     @cached_property
     def log(self) -> EventLog:
         return self._make_log(self.database("log"), SilentBell(), self._machine)
+
+    @cached_property
+    def origin(self) -> Source:
+        """Set to a copy of the log where followers are to read one."""
+        return self.log
+
+    @cached_property
+    def source(self) -> Source:
+        return self.origin
 
     @cached_property
     def clock(self) -> CellClock:

@@ -13,7 +13,6 @@ from services.kernel.errors import KeptError
 from services.kernel.events import LogEvent
 from services.kernel.follower import TRANSIENT, Follower
 from services.kernel.house import House
-from services.kernel.log.port import Source
 from services.kernel.policy import PolicyFollower
 from services.notification.sender import SenderFollower
 from tests.simulation.bugs import Bug, WatchedViews
@@ -77,7 +76,7 @@ class Surroundings:
     trouble: Trouble
     bug: Bug
 
-    def followers(self, house: House, source: Source) -> list[Follower]:
+    def followers(self, house: House) -> list[Follower]:
         """One holder of each."""
         policies = [
             WatchedPolicy(policy(), house.log, house.clock) for service in SERVICES for policy in service.policies
@@ -90,7 +89,7 @@ class Surroundings:
         watched: list[WatchedPolicy | WatchedSender | WatchedViews] = [*policies, sender, *views]
         for follower in watched:
             follower.ledger = self.ledger
-            follower.source = source
+            follower.source = house.source
         return list(watched)
 
 

@@ -170,8 +170,9 @@ class World:
         """The first holds all followers; the other some of them as well, since no lease is perfect."""
         house = self._house()
         house.require()
-        source = CopySource(self.stream, house.log, self.random) if self._copied else house.log
-        held = self._surroundings.followers(house, source)
+        if self._copied:
+            house.origin = CopySource(self.stream, house.log, self.random)
+        held = self._surroundings.followers(house)
         worker = Worker(f"worker-{place}", some(held, self.random, 4) if place else held)
         worker.start(self.scheduler, lambda: self._news)
         return worker
@@ -203,7 +204,7 @@ class World:
             self.scheduler.kill(process)
         self.faults.end()
         house = self._house()
-        held = self._surroundings.followers(house, house.log)
+        held = self._surroundings.followers(house)
         self._drain(held)
         self._release_parked()
         self._drain(held)
