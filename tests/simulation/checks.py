@@ -20,6 +20,7 @@ from services.kernel.replay.chain import COLUMNS, Chain
 from services.kernel.replay.compare import compare_table
 from services.kernel.replay.findings import Findings
 from services.kernel.replay.policies import ReplayedPolicy
+from services.kernel.replay.verify import verify
 from services.notification import outbox
 from services.notification.domain import delivery_id
 from services.notification.sender import READS as SENDER_READS
@@ -69,6 +70,12 @@ def _chain(house: House) -> History:
         chain.finish(session)
     _refuse(findings)
     return history
+
+
+def verified(world: World) -> None:
+    """What `kept replay --verify` says. Raises AssertionError."""
+    policies = [policy() for service in SERVICES for policy in service.policies]
+    _refuse(verify(world.plain_house(), [service.views for service in SERVICES], policies).findings)
 
 
 def _nothing_parked(house: House) -> None:

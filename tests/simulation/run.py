@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from tests.simulation.bugs import BUGS, NONE
-from tests.simulation.checks import check
+from tests.simulation.checks import check, verified
 from tests.simulation.locks import waiting_by
 from tests.simulation.prelude import prelude
 from tests.simulation.randomness import drawn_from
@@ -18,6 +18,8 @@ from tests.simulation.world import World
 
 # A replay takes as long as half of the run itself, so only every second seed's log is replayed.
 REPLAYED = 2
+# And these by the product's own command, which takes as long as the run.
+VERIFIED = 50
 
 
 class SeedFailedError(AssertionError):
@@ -51,6 +53,8 @@ def simulate(seed: int, bug: str = "", traced: Callable[[str], None] | None = No
             world = World(scheduler, given, BUGS[bug] if bug else NONE)
             world.run()
             root = check(world, _sandbox() if seed % REPLAYED == 0 else None)
+            if seed % VERIFIED == 0:
+                verified(world)
     except Exception as error:
         command = f"python -m tests.simulation --seed {seed}{f' --bug {bug}' if bug else ''} --trace"
         raise SeedFailedError(f"seed {seed}: {type(error).__name__}: {error}\nlook at it: {command}") from error

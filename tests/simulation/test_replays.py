@@ -12,7 +12,7 @@ TROUBLES = (
     "killed", "stopped", "died before it commits", "died after it committed", "died before it delivers",
     "commit refused", "commit in doubt", "committed together", "version-conflict", "request-repeated",
     "request-repeated among others", "follower-fenced", "clock back", "time passes", "notice", "notice twice",
-    "OfferExpired", "ThresholdReached", "VerdictReached",
+    "parked", "OfferExpired", "ThresholdReached", "VerdictReached",
 )  # fmt: skip
 
 
