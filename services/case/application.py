@@ -155,7 +155,7 @@ class CaseApplication(Application):
         """Records ProblemOpened."""
         check_text("title", request.title)
         check_enum("priority", request.priority, e.Priority)
-        check_scope("scope", request.scope, command)
+        check_scope("scope", request.scope)
         opened = e.ProblemOpened(title=request.title, scope=request.scope, priority=request.priority)
         if not opened.scope.HasField("began_at"):
             opened.scope.began_at.CopyFrom(timestamp_of(command.stamp.occurred_at))
@@ -164,6 +164,7 @@ class CaseApplication(Application):
             opened.expected_until.CopyFrom(request.expected_until)
 
         def make() -> Sequence[Problem]:
+            check_begun("scope", request.scope, command)
             problem = Problem(command.new_id("problem"))
             problem.stamp = command.stamp
             problem.open(opened)
@@ -174,12 +175,17 @@ class CaseApplication(Application):
     def find_root_cause(self, command: Command, request: FindRootCauseRequest) -> Receipt:
         """Records RootCauseFound. Raises problem-not-found, problem-not-open."""
         check_text("cause", request.cause)
-        check_scope("scope", request.scope, command)
+        check_scope("scope", request.scope)
         found = e.RootCauseFound(cause=request.cause, scope=request.scope)
         if request.HasField("expected_until"):
             check_moment("expected_until", request.expected_until)
             found.expected_until.CopyFrom(request.expected_until)
-        return self.change(command, Problem, request.problem_id, lambda problem: problem.find_root_cause(found))
+
+        def find(problem: Problem) -> None:
+            check_begun("scope", request.scope, command)
+            problem.find_root_cause(found)
+
+        return self.change(command, Problem, request.problem_id, find)
 
     def link_case(self, command: Command, problem_id: str, *, case_id: str) -> Receipt:
         """Records CaseLinked. Raises problem-not-found, problem-not-open, case-not-found."""
@@ -213,8 +219,8 @@ def check_classification(field: str, classification: e.Classification) -> None:
         check_text(f"{field}.{name}", getattr(classification, name), optional=True)
 
 
-def check_scope(field: str, scope: e.Scope, command: Command) -> None:
-    """A product, 1 to 100 regions, each once, and a beginning that is not after the time of what is said."""
+def check_scope(field: str, scope: e.Scope) -> None:
+    """A product, and 1 to 100 regions, each once."""
     check_text(f"{field}.product", scope.product)
     if not 0 < len(scope.regions) <= REGIONS_MOST:
         raise Invalid(f"{field}.regions", f"are {len(scope.regions)}; give 1 to {REGIONS_MOST}")
@@ -222,6 +228,11 @@ def check_scope(field: str, scope: e.Scope, command: Command) -> None:
         check_region(f"{field}.regions[{at}]", region)
         if region in scope.regions[:at]:
             raise Invalid(f"{field}.regions[{at}]", "is named twice; give each region once")
+
+
+def check_begun(field: str, scope: e.Scope, command: Command) -> None:
+    """A beginning that is not after the time of what is said. By the clock, so of a new request alone: a repeated one
+    keeps its answer."""
     if scope.HasField("began_at"):
         began_at = micros(check_moment(f"{field}.began_at", scope.began_at))
         if began_at > command.stamp.occurred_at:

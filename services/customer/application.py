@@ -113,10 +113,11 @@ class CustomerApplication(Application):
         check_text("region", request.region, most=REGION_MOST, optional=True)
         check_enum("product_stage", request.product_stage, e.ProductStage, optional=True)
         warranty_until = request.warranty_until if request.HasField("warranty_until") else None
-        if warranty_until and micros(check_moment("warranty_until", warranty_until)) <= command.stamp.occurred_at:
-            raise Invalid("warranty_until", "ends before it begins; give a moment after occurred_at, or leave it unset")
 
         def make() -> Sequence[Aggregate]:
+            if warranty_until and micros(check_moment("warranty_until", warranty_until)) <= command.stamp.occurred_at:
+                message = "ends before it begins; give a moment after occurred_at, or leave it unset"
+                raise Invalid("warranty_until", message)
             self.require_stream("customer", request.customer_id, e.CustomerRegistered, command)
             item = Item(command.new_id("item"))
             item.stamp = command.stamp

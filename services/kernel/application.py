@@ -20,7 +20,7 @@ from kept.common.v1.record_pb2 import Receipt, Record
 
 from services.kernel.aggregate import Aggregate
 from services.kernel.aggregate_cache import AggregateCache
-from services.kernel.clock import Clock, micros, micros_of
+from services.kernel.clock import Clock, micros, micros_of, moment
 from services.kernel.errors import Invalid, NotFound, RequestIdReused, VersionConflict
 from services.kernel.events import ProtobufMapper, Stamp, full_name
 from services.kernel.log.event_log import RequestRepeated
@@ -45,6 +45,13 @@ class Command:
     request: Request
     request_id: str
     stamp: Stamp
+    told_at: int  # when it came, microseconds UTC
+
+    def require_past(self) -> None:
+        """Raises invalid-argument for what is yet to be true. Only of a new request: the machine's clock may have been set
+        back since the same one was recorded, and that one keeps its answer (I6)."""
+        if self.stamp.occurred_at > self.told_at:
+            raise Invalid("occurred_at", f"lies in the future; it is {moment(self.told_at).isoformat()} here, UTC")
 
     def new_id(self, noun: str) -> UUID:
         """The same request makes the same ids (I6)."""
@@ -103,8 +110,6 @@ class Application(LibraryApplication[UUID]):
             occurred_at = micros_of(request.occurred_at)
             if not 0 <= request.occurred_at.nanos < 1_000_000_000 or occurred_at < EARLIEST:
                 raise Invalid("occurred_at", "is not a time that a record can bear; give a UTC time since 1970")
-            if occurred_at > now:
-                raise Invalid("occurred_at", f"lies in the future; it is {self.clock.now().isoformat()} here, UTC")
         key = uuid5(REQUESTS, "\0".join((caller.tenant, caller.principal, caller.method, request_id)))
         fingerprint = self.keys.fingerprint(request.SerializeToString(deterministic=True))
         named = str(key)
@@ -116,7 +121,7 @@ class Application(LibraryApplication[UUID]):
             request_key=named,
             traceparent=current_traceparent(),
         )
-        return Command(Request(key, fingerprint), request_id, stamp)
+        return Command(Request(key, fingerprint), request_id, stamp, told_at=now)
 
     def create(self, command: Command, make: Callable[[], Sequence[Aggregate]]) -> Receipt:
         """Commits new aggregates; the receipt is the last one's. `make` may be called again for a request that was recorded
@@ -228,6 +233,7 @@ class Application(LibraryApplication[UUID]):
         """
         for _ in range(ATTEMPTS):
             try:
+                command.require_past()
                 decided = attempt()
             except VersionConflict:
                 continue

@@ -65,8 +65,12 @@ class PartnerNetworkApplication(Application):
         signed = e.AgreementSigned(number=number, agreement=agreement)
         if not agreement.HasField("valid_from"):
             signed.agreement.valid_from.CopyFrom(timestamp_of(command.stamp.occurred_at))
-        check_agreement("agreement", signed.agreement)
-        return self.change(command, Partner, partner_id, lambda partner: partner.sign(signed))
+
+        def sign(partner: Partner) -> None:
+            check_agreement("agreement", signed.agreement)  # by now; a repeated request keeps its answer later too
+            partner.sign(signed)
+
+        return self.change(command, Partner, partner_id, sign)
 
     def end_agreement(self, command: Command, partner_id: str, *, number: str, reason: str) -> Receipt:
         """Records AgreementEnded. Raises agreement-not-found, agreement-ended."""
@@ -105,9 +109,10 @@ class PartnerNetworkApplication(Application):
         check_text("product", request.product)
         check_text("skill", request.skill)
         check_region("region", request.region)
-        _check_round(command, request)
+        _check_round(request)
 
         def make() -> Sequence[WorkOrder]:
+            check_expiry(request, after=command.stamp.occurred_at)
             opened = self.require_stream("case", request.case_id, CaseOpened, command)
             offered = e.WorkOrderOffered(
                 case_id=request.case_id,
@@ -130,12 +135,13 @@ class PartnerNetworkApplication(Application):
     def reoffer_work_order(self, command: Command, request: m.ReofferWorkOrderRequest) -> Receipt:
         """Records WorkOrderReoffered. Raises work-order-taken, offer-still-open, work-order-ended,
         partner-not-eligible."""
-        _check_round(command, request)
+        _check_round(request)
         again = e.WorkOrderReoffered(
             partner_ids=request.partner_ids, window=request.window, expires_at=request.expires_at
         )
 
         def reoffer(order: WorkOrder) -> None:
+            check_expiry(request, after=command.stamp.occurred_at)
             order.require_reofferable(now=command.stamp.occurred_at)
             self._require_eligible(command, order.offered, request.partner_ids)
             order.reoffer(again, now=command.stamp.occurred_at)
@@ -202,8 +208,7 @@ class PartnerNetworkApplication(Application):
         return self._sealer.seal(text, place)
 
 
-def _check_round(command: Command, request: m.OfferWorkOrderRequest | m.ReofferWorkOrderRequest) -> None:
-    """What both give: who may accept, when the visit is to be, and until when they may accept."""
+def _check_round(request: m.OfferWorkOrderRequest | m.ReofferWorkOrderRequest) -> None:
+    """What both give, whatever the time: who may accept, and when the visit is to be."""
     check_partner_ids("partner_ids", request.partner_ids)
     check_window("window", request.window)
-    check_expiry(request, after=command.stamp.occurred_at)
