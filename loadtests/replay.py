@@ -28,6 +28,7 @@ from services.kernel.events import log_event
 from services.kernel.house import House
 from services.kernel.log.reader import SharedReader, opened
 from services.kernel.replay.fold import Fold
+from services.kernel.replay.garbage import collecting_seldom
 
 A = TypeVar("A")
 CELL = "replay"
@@ -52,7 +53,7 @@ def main() -> int:
         "--database", default="postgresql://postgres@127.0.0.1:5432/postgres", help="a server's address"
     )
     arguments = parser.parse_args()
-    with ExitStack() as stack:
+    with collecting_seldom(), ExitStack() as stack:  # of all sides alike
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kept-replay-")))
         address = stack.enter_context(_database(arguments.database))
         sides: dict[str, Callable[[], float]] = {}

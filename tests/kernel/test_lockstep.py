@@ -13,7 +13,8 @@ from services.kernel.follower import Batch
 from services.kernel.house import House
 from services.kernel.lockstep import FAR, Lockstep
 from services.kernel.log.port import Move
-from tests.kernel.toys import LABELLED, NOW, entry, given, labelled
+from services.kernel.log.positions import Positions
+from tests.kernel.toys import LABELLED, NOW, entry, given, labelled, save
 
 TIME = full_name(TimeAdvanced)
 
@@ -177,6 +178,35 @@ def test_however_much_is_told_during_a_tick_all_of_it_waits(house: House, decide
 
     assert drained(house), "what may be read is of no interest, and what is of interest may not be read yet"
     assert [decider.step() for decider in deciders] == [False, False]
+
+
+def test_what_one_has_read_before_the_others_is_nothing_to_do_for_him(
+    house: House, deciders: list[Listed], done: list[tuple[str, int]]
+) -> None:
+    given(house.log, labelled("a", 1))
+    begin(house)
+    assert deciders[0].step()
+    decided = save(entry("time", 1, TimeAdvanced()))
+    house.log.append((), alongside=lambda _session: [decided])  # by somebody who follows: it waits for no tick
+
+    assert not deciders[0].step()
+    assert deciders[1].step()
+    assert done == [("second-by-name", 1), ("first-by-name", 1), ("first-by-name", 2)]
+
+
+def test_who_stands_beyond_what_may_be_read_reads_nothing(
+    house: House, deciders: list[Listed], done: list[tuple[str, int]]
+) -> None:
+    given(house.log, labelled("a", 1))
+    begin(house)
+    given(house.log, labelled("a", 2), labelled("a", 3))
+    with house.log.database.write() as session:
+        Positions(session).move("first-by-name", 0, 2)
+        Lockstep(session).register("first-by-name", 0, frozenset(), eager=True)
+        Lockstep(session).plan("first-by-name", micros(NOW))
+
+    assert deciders[1].step() is False, "though it has the turn, since something is due"
+    assert done == []
 
 
 def test_nobody_waits_for_a_decider_that_no_longer_exists(house: House, deciders: list[Listed]) -> None:

@@ -16,7 +16,7 @@ from services.kernel.log.bell import LONGEST_WAIT_S
 from services.kernel.log.port import Recorded, Source
 from services.kernel.log.reader import SharedReader, opened
 from tests.databases import Cell
-from tests.kernel.toys import given, labelled, save
+from tests.kernel.toys import given, labelled
 
 
 class Watched(Source):
@@ -315,12 +315,12 @@ def test_who_waited_while_another_went_far_ahead_reads_where_he_stands(house: Ho
 def test_readers_that_share_miss_nothing_while_32_writers_write(house: House, cell: Cell) -> None:
     writers, each_writes, readers = 32, 10, 4
     total = writers * each_writes
-    shared = SharedReader(cell.house().log, most_events=40)
+    processes = [cell.house() for _ in range(4)]
+    shared = SharedReader(house.log, most_events=40)
 
     def write(number: int) -> None:
         for version in range(1, each_writes + 1):
-            (outcome,) = house.log.append([save(labelled(f"jar {number}", version))])
-            assert isinstance(outcome, int)
+            processes[number % 4].recorder.insert_events([labelled(f"jar {number}", version)])
 
     def tail(number: int) -> list[Recorded]:
         seen: list[Recorded] = []
@@ -340,6 +340,8 @@ def test_readers_that_share_miss_nothing_while_32_writers_write(house: House, ce
         for writing in [threads.submit(write, number) for number in range(writers)]:
             writing.result()
         found = [tailing.result() for tailing in tails]
+    for process in processes:
+        process.close()
 
     recorded = house.log.read(0, total + 1)
     assert places(recorded) == list(range(1, total + 1))

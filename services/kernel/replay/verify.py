@@ -19,6 +19,7 @@ from services.kernel.releases import skipped_by
 from services.kernel.replay.chain import COLUMNS, Chain
 from services.kernel.replay.compare import compare_table
 from services.kernel.replay.findings import Findings
+from services.kernel.replay.garbage import collecting_seldom
 from services.kernel.replay.policies import ReplayedPolicy
 from services.kernel.views import ViewSet
 
@@ -47,7 +48,7 @@ def verify(
     """Replays into a temporary sandbox and compares. `progress` gets events done and in all."""
     started = time.monotonic()
     findings = Findings()
-    with ExitStack() as stack:
+    with collecting_seldom(), ExitStack() as stack:
         # Views first: the log's snapshot is then at least as new as what they have read.
         live_views = [(view, stack.enter_context(house.views_database(view.name).snapshot())) for view in views]
         log = stack.enter_context(house.log.database.snapshot())
