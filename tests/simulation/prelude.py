@@ -1,6 +1,5 @@
 """What was there before each run: a live cell with its rules published, partners under contract, customers and routers."""
 
-import atexit
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -89,7 +88,6 @@ class Prelude:
 def prelude() -> Prelude:
     """Made once for each process that runs simulations; the same in all of them."""
     disks = Disks()
-    atexit.register(disks.remove)
     house = SimulatedHouse(lambda namespace: disks.of(namespace).opened(), SimulatedClock(START - timedelta(hours=1)))
     with drawn_from(Random(0)):  # noqa: S311 - to be drawn again is what it is for
         migrate(house)

@@ -1,5 +1,6 @@
 """The cell's disks: SQLite files in memory, put back from an image before each run; and what can go wrong at a commit."""
 
+import atexit
 import os
 import sqlite3
 import tempfile
@@ -48,6 +49,7 @@ class Disks:
         quick = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self._folder = Path(tempfile.mkdtemp(prefix="kept-simulation-", dir=quick))
         self._disks: dict[str, Disk] = {}
+        atexit.register(self._remove)
 
     def of(self, namespace: str) -> Disk:
         if namespace not in self._disks:
@@ -69,7 +71,7 @@ class Disks:
         for disk in self._disks.values():
             disk.put_back()
 
-    def remove(self) -> None:
+    def _remove(self) -> None:
         for disk in self._disks.values():
             for connection in disk.connections:
                 connection.close()
