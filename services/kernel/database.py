@@ -20,6 +20,9 @@ from services.kernel.errors import Misconfigured, Unavailable
 
 Row = tuple[Any, ...]
 PATIENCE_S = 10
+# Of one namespace in one process. More threads than these take turns; a server counts its connections, and each of SQLite's
+# has a cache of pages.
+MOST_CONNECTIONS = 8
 BUSY_MS = 20  # a longer wait inside SQLite would stall an eventlet hub; we retry outside the transaction instead
 
 
@@ -61,6 +64,7 @@ class Database(ABC):
 
     def __init__(self) -> None:
         self._idle: list[Any] = []
+        self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -106,16 +110,21 @@ class Database(ABC):
 
     @contextmanager
     def _connection(self) -> Iterator[Any]:
-        with self._translated():
-            connection = self._pooled() or self._connect()
+        if not self._places.acquire(timeout=PATIENCE_S):
+            raise Unavailable("storage-busy", "all connections to the database are in use; try again")
         try:
-            yield connection
+            with self._translated():
+                connection = self._pooled() or self._connect()
+            try:
+                yield connection
+            finally:
+                if self._reusable(connection):
+                    self._idle.append(connection)
+                else:
+                    connection.close()
+                    self.close()  # the idle ones are as stale
         finally:
-            if self._reusable(connection):
-                self._idle.append(connection)
-            else:
-                connection.close()
-                self.close()  # the idle ones are as stale
+            self._places.release()
 
     def _pooled(self) -> Any:
         try:

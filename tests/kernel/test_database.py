@@ -3,6 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from services.kernel import database as database_module
 from services.kernel.database import Database, SQLite, as_uuid
 from services.kernel.errors import Misconfigured, Unavailable
 from services.kernel.postgres import Postgres
@@ -229,3 +231,53 @@ def test_a_commit_that_postgres_turned_into_a_rollback_is_no_success(postgres_ce
     with pytest.raises(RuntimeError, match="rolled back"), database.write() as session, suppress(psycopg.Error):
         session.execute("SELECT no_such_column")
     database.close()
+
+
+# Connections
+
+
+def test_no_more_connections_than_allowed_are_made_and_who_comes_later_waits(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "MOST_CONNECTIONS", 2)
+    database = cell.database("log")
+    database.create()
+    both, done = threading.Barrier(3), threading.Event()
+
+    def hold() -> None:
+        with database.read() as session:
+            session.execute("SELECT 1")
+            both.wait()
+            done.wait()
+
+    with ThreadPoolExecutor(3) as pool:
+        holding = [pool.submit(hold) for _ in range(2)]
+        both.wait()
+        third = pool.submit(one, database)
+        done.set()
+        assert third.result(timeout=30) == 1
+        for held in holding:
+            held.result()
+    assert len(database._idle) == 2
+    database.close()
+
+
+def test_who_waits_too_long_for_a_connection_is_told(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database_module, "MOST_CONNECTIONS", 1)
+    database = cell.database("log")
+    database.create()
+    monkeypatch.setattr(database_module, "PATIENCE_S", 0.01)
+
+    with database.read(), pytest.raises(Unavailable) as caught:
+        one(database)
+
+    assert caught.value.slug == "storage-busy"
+    assert one(database) == 1
+    database.close()
+
+
+def one(database: Database) -> int:
+    with database.read() as session:
+        row = session.execute("SELECT 1").fetchone()
+    assert row is not None
+    return int(row[0])
