@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 RELEASED := protos/released.binpb
 
-.PHONY: setup run test lint protos protos-release bench lock clean
+.PHONY: setup run test faults lint protos protos-release bench lock clean
 
 setup: $(STAMP)
 
@@ -21,6 +21,10 @@ run: setup
 
 test: setup lint
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# What is in `make test` in a short form: more kills, images, failovers and seeds. About half an hour; it ends by itself.
+faults: setup
+	KEPT_FAULTS=long $(BIN)/python -m pytest -n auto --dist loadfile tests/faults tests/simulation
 
 lint: setup
 	$(BIN)/ruff check .

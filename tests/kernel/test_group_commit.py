@@ -13,7 +13,7 @@ from services.kernel.errors import KeptError, Overloaded, Unavailable, VersionCo
 from services.kernel.log import group_commit
 from services.kernel.log.group_commit import GroupCommit
 from services.kernel.log.port import Save
-from tests.kernel.toys import jar_id, labelled, save
+from tests.kernel.toys import jar_id, labelled, request, save
 
 FOR_EVER = 60.0
 Start = Callable[..., "Future[int]"]
@@ -45,6 +45,19 @@ def test_one_transaction_takes_so_many_events_and_the_next_the_rest(monkeypatch:
 
         assert sorted(other.result() for other in others) == [2, 3, 4, 5, 6]
     assert log.batches == [1, 3, 2]
+
+
+def test_who_has_nothing_to_record_but_a_request_waits_and_leads_like_any_other() -> None:
+    with gated() as (log, start):
+        first = start("first")
+        log.entered.acquire()
+        others = [start("nothing"), start("a"), start("nothing"), start("b")]
+        log.wait_for(4)
+        log.gate.set()
+
+        assert first.result() == 1
+        assert [other.result(timeout=30) for other in others] == [1, 2, 2, 3]
+    assert log.batches == [1, 4]
 
 
 # Back-pressure
@@ -197,7 +210,7 @@ class GatedLog:
         return [self._outcome(one) for one in saves]
 
     def _outcome(self, one: Save) -> int | KeptError:
-        if one.entries[0].originator_id == jar_id("conflict"):
+        if one.entries and one.entries[0].originator_id == jar_id("conflict"):
             return VersionConflict("conflict")
         self._position += len(one.entries)
         return self._position
@@ -209,7 +222,8 @@ def gated(error: Exception | None = None) -> Iterator[tuple[GatedLog, Start]]:
     with ThreadPoolExecutor(8) as pool:
 
         def start(jar: str, patience_s: float = FOR_EVER) -> "Future[int]":
-            return pool.submit(log.group.commit, save(labelled(jar, 1)), patience_s)
+            asked = Save((), request(jar)) if jar == "nothing" else save(labelled(jar, 1))
+            return pool.submit(log.group.commit, asked, patience_s)
 
         yield log, start
         log.gate.set()

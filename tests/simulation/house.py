@@ -68,10 +68,6 @@ class SimulatedHouse(House):
         return self.log
 
     @cached_property
-    def source(self) -> Source:
-        return self.origin
-
-    @cached_property
     def clock(self) -> CellClock:
         return CellClock(self.log, cast(MachineClock, self._machine))
 

@@ -89,7 +89,7 @@ class GroupCommit:
 
     def _lead(self, mine: "_Saver") -> None:
         with self._lock:
-            batch = [mine, *self._next(MOST_TOGETHER - len(mine.save.entries))]
+            batch = [mine, *self._next(MOST_TOGETHER - mine.rows)]
         waiting.record(len(self._waiting))
         batch_size.record(len(batch))
         try:
@@ -103,11 +103,15 @@ class GroupCommit:
     def _next(self, most: int) -> "list[_Saver]":
         batch: list[_Saver] = []
         while self._waiting and most > 0:
-            saver = self._waiting.popleft()
-            self._bytes -= saver.size
-            most -= len(saver.save.entries)
+            saver = self._first()
+            most -= saver.rows
             batch.append(saver)
         return batch
+
+    def _first(self) -> "_Saver":
+        saver = self._waiting.popleft()
+        self._bytes -= saver.size
+        return saver
 
     def _outcomes(self, saves: Sequence[Save]) -> Sequence[int | BaseException]:
         try:
@@ -125,17 +129,18 @@ class GroupCommit:
             if not self._waiting:
                 self._led = False
                 return
-            (following,) = self._next(1)
+            following = self._first()
             following.leads = True
         following.called.release()
 
 
 class _Saver:
-    __slots__ = ("called", "gave_up", "leads", "next", "outcome", "save", "size")
+    __slots__ = ("called", "gave_up", "leads", "next", "outcome", "rows", "save", "size")
 
     def __init__(self, save: Save) -> None:
         self.save = save
         self.size = sum(len(entry.state) for entry in save.entries)
+        self.rows = max(1, len(save.entries))  # without events there is still the request
         self.called = threading.Lock()
         self.called.acquire()
         self.leads = self.gave_up = False
