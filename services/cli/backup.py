@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from services.cli.backup_folder import (
 )
 from services.cli.shown import Shown, Told
 from services.cli.table import make_tables
+from services.kernel.clock import MachineClock
 from services.kernel.config import Settings, read_settings
 from services.kernel.database import Database, SQLite
 from services.kernel.house import House
@@ -92,7 +92,7 @@ def back_up(settings: Settings, to: Path, *, with_master_key: bool, shown: Shown
             epoch_of(log),
             reader.position,
             reader.root.hex(),
-            datetime.now(UTC).isoformat(timespec="seconds"),
+            MachineClock().now().isoformat(timespec="seconds"),
             version("kept"),
             "postgresql" if settings.database else "sqlite",
             with_master_key,

@@ -203,7 +203,7 @@ class SQLite(Database):
             self.path, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False, cached_statements=512
         )
         wanted = 2 if self._durable else 1
-        connection.execute("pragma journal_mode=wal")
+        self._patiently(connection, "pragma journal_mode=wal")  # somebody else may be making the file
         connection.execute(f"pragma synchronous={wanted}")
         connection.execute("pragma cache_size=-32768")
         if connection.execute("pragma synchronous").fetchone()[0] != wanted:
@@ -216,19 +216,23 @@ class SQLite(Database):
     def _begin(self, connection: sqlite3.Connection) -> None:
         self._writing.acquire()
         try:
-            deadline = time.monotonic() + self._patience_s
-            while True:
-                try:
-                    connection.execute("BEGIN IMMEDIATE")
-                except sqlite3.OperationalError as error:
-                    if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.002)  # another process writes; green in workers, and outside any transaction
-                else:
-                    return
+            self._patiently(connection, "BEGIN IMMEDIATE")
         except BaseException:
             self._writing.release()
             raise
+
+    def _patiently(self, connection: sqlite3.Connection, sql: str) -> None:
+        """Again and again while another process writes."""
+        deadline = time.monotonic() + self._patience_s
+        while True:
+            try:
+                connection.execute(sql)
+            except sqlite3.OperationalError as error:
+                if _code(error) not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.002)  # green in workers, and outside any transaction
+            else:
+                return
 
     def _begin_snapshot(self, connection: sqlite3.Connection) -> None:
         connection.execute("BEGIN")

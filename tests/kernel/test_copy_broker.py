@@ -2,10 +2,12 @@
 
 import asyncio
 import datetime
+import queue
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -49,7 +51,8 @@ def tls_port(broker: str, authority: Path) -> Iterator[int]:
     """A port where the broker speaks TLS, with that certificate."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(authority, authority.with_name("key"))
-    url, loop = urlsplit(broker), asyncio.new_event_loop()
+    url = urlsplit(broker)
+    listening: queue.Queue[tuple[int, Callable[[], object]]] = queue.Queue()
 
     async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError):
@@ -61,17 +64,19 @@ def tls_port(broker: str, authority: Path) -> Iterator[int]:
         far_source, far_target = await asyncio.open_connection(url.hostname, url.port)
         await asyncio.gather(pump(source, far_target), pump(far_source, target))
 
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0, ssl=context))
-    thread = threading.Thread(target=loop.run_forever)
+    async def listen() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as server:
+            stopped = asyncio.Event()
+            stop = partial(asyncio.get_running_loop().call_soon_threadsafe, stopped.set)
+            listening.put((server.sockets[0].getsockname()[1], stop))
+            await stopped.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(listen(),))  # a browser's tests leave a loop in the main thread
     thread.start()
-    yield server.sockets[0].getsockname()[1]
-    loop.call_soon_threadsafe(loop.stop)
+    port, stop = listening.get(timeout=30)
+    yield port
+    stop()
     thread.join()
-    server.close()
-    for task in asyncio.all_tasks(loop):
-        task.cancel()
-    loop.run_until_complete(asyncio.sleep(0))
-    loop.close()
 
 
 def test_over_tls_a_broker_is_believed_that_the_named_authority_signs(tls_port: int, authority: Path) -> None:

@@ -160,28 +160,6 @@ def test_a_stale_holder_learns_what_another_has_released_meanwhile(
     other_house.close()
 
 
-# Telling how far it is
-
-
-def test_the_lag_is_told_after_each_batch(
-    house: House, follower: ViewFollower, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[tuple[int, str]] = []
-
-    class Gauge:
-        def set(self, lag: int, attributes: dict[str, str]) -> None:
-            told.append((lag, attributes["follower"]))
-
-    monkeypatch.setattr("services.kernel.follower.follower_lag", Gauge())
-    given(house.log, *(labelled("a", version, str(version)) for version in range(1, 6)))
-    follower._limit = 2
-    drain(follower)
-    given(house.log, labelled("a", 6))
-    drain(follower)
-
-    assert told == [(lag, follower.name) for lag in (3, 1, 0, 0)]
-
-
 # Faults that pass
 
 

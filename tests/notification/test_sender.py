@@ -15,6 +15,7 @@ from kept.customer.v1 import service_pb2 as customer
 from kept.notification.v1 import events_pb2 as e
 from kept.notification.v1 import service_pb2 as m
 
+from services.kernel.cell import CellClock
 from services.kernel.clock import micros, timestamp
 from services.kernel.errors import VersionConflict
 from services.kernel.events import log_event
@@ -397,8 +398,10 @@ def test_what_falls_due_while_a_turn_ends_is_for_the_next_turn(at_nine: Office) 
             _set_history(at_nine, later)
 
     line = Moving()
-    at_nine.sender.channels = Channels(at_nine.lines, line)
-    assert at_nine.sender.step() is False
+    sender = SenderFollower(
+        at_nine.house.log, CellClock(at_nine.house.log), at_nine.house.sealer, Channels(at_nine.lines, line)
+    )
+    assert sender.step() is False
     assert len(line.out) == 1
 
 
