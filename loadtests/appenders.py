@@ -10,6 +10,7 @@ import argparse
 import os
 from itertools import cycle
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID, uuid4
 
@@ -20,6 +21,9 @@ from loadtests.crew import Job, work
 from services.kernel.house import House
 from services.kernel.log.port import Entry, Request
 from services.kernel.log.recorder import LogRecorder
+
+if TYPE_CHECKING:
+    from eventsourcing.postgres import PostgresApplicationRecorder
 
 STREAMS, BYTES = 50, 420
 TYPE = "kept.case.v1.CaseAssigned"
@@ -39,8 +43,8 @@ def kept(recorder: LogRecorder) -> Job:
     return append
 
 
-def stock(address: str, threads: int) -> Job:
-    """For each thread; they share the library's recorder and its pool."""
+def stock_recorder(address: str, threads: int) -> "PostgresApplicationRecorder":
+    """The library's own, with a connection for each thread."""
     from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 
     at = urlsplit(address)
@@ -54,17 +58,17 @@ def stock(address: str, threads: int) -> Job:
     )
     recorder = PostgresApplicationRecorder(datastore, events_table_name="stored_events")
     recorder.create_table()
-    return recorder_job(recorder)
+    return recorder
 
 
-def recorder_job(recorder: object) -> Job:
+def stock(recorder: "PostgresApplicationRecorder") -> Job:
     versions = {uuid4(): 0 for _ in range(STREAMS)}
     streams, record = cycle(versions), os.urandom(BYTES)
 
     def append() -> None:
         stream = next(streams)
         versions[stream] += 1
-        recorder.insert_events([StoredEvent(stream, versions[stream], TYPE, record)])  # type: ignore[attr-defined]
+        recorder.insert_events([StoredEvent(stream, versions[stream], TYPE, record)])
 
     return append
 
@@ -82,7 +86,9 @@ def main() -> None:
         work(lambda _: kept(house.recorder), arguments.threads)
         house.close()
     else:
-        work(lambda _: stock(arguments.address, arguments.threads), arguments.threads)
+        recorder = stock_recorder(arguments.address, arguments.threads)
+        work(lambda _: stock(recorder), arguments.threads)
+        recorder.datastore.close()
 
 
 if __name__ == "__main__":
