@@ -1,8 +1,9 @@
 """One process of a crew that commands cases through their Application: 3 in 4 are assigned, 1 in 4 gets a sealed note.
 
-    python -m loadtests.case_commands FOLDER DATABASE THREADS     the ids of open cases are in FOLDER/cases.json
+    python -m loadtests.case_commands FOLDER DATABASE THREADS [MEMBER OF]     the ids of open cases are in FOLDER/cases.json
 
-Every thread takes any case, so that threads and processes meet on the same ones.
+Every thread takes any case, so that threads meet on the same ones; and processes too, where they are not told to share the
+cases out among them, as a proxy does that routes by the case.
 """
 
 import json
@@ -25,11 +26,11 @@ CASES = "cases.json"
 ASSIGN, NOTE = caller("/kept.case.v1.CaseService/Assign"), caller("/kept.case.v1.CaseService/AddNote")
 
 
-def main(folder: str, database: str, threads: int) -> None:
+def main(folder: str, database: str, threads: int, member: int = 0, of: int = 1) -> None:
     house = House(settings_of(Path(folder), database))
     house.require()
     application = CaseApplication(house)
-    cases = json.loads((Path(folder) / CASES).read_text())
+    cases = json.loads((Path(folder) / CASES).read_text())[member::of]
     work(lambda _: commander(application, cases), threads)
     house.close()
 
@@ -65,4 +66,4 @@ def commander(application: CaseApplication, cases: list[str]) -> Job:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:]))

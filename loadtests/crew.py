@@ -25,10 +25,14 @@ Job = Callable[[], object]
 
 
 def jobs_per_s(argv: Sequence[str], *, processes: int, seconds: float) -> float:
-    """Runs `python -m ARGV` that many times at once. Raises CalledProcessError when one of them fails."""
+    """Runs `python -m ARGV` that many times at once, `{member}` in it being 0, 1, ... Raises CalledProcessError when one of
+    them fails."""
     command = [sys.executable, "-m", *argv]
     with ExitStack() as stack:
-        crew = [stack.enter_context(_started(command)) for _ in range(processes)]
+        crew = [
+            stack.enter_context(_started([one.replace("{member}", str(member)) for one in command]))
+            for member in range(processes)
+        ]
         for member in crew:
             if _pipe(member.stdout).readline() != "ready\n":
                 raise subprocess.CalledProcessError(member.wait(END_WITHIN_S), command)

@@ -23,8 +23,7 @@ from services.kernel.aggregate_cache import AggregateCache
 from services.kernel.clock import Clock, micros, micros_of, moment
 from services.kernel.errors import Invalid, NotFound, RequestIdReused, VersionConflict
 from services.kernel.events import ProtobufMapper, Stamp, full_name
-from services.kernel.log.event_log import RequestRepeated
-from services.kernel.log.port import Answer, Request
+from services.kernel.log.port import Answer, Request, RequestRepeated
 from services.kernel.log.recorder import LogRecorder
 from services.kernel.privacy import KeyStore
 from services.kernel.telemetry import current_traceparent, span

@@ -22,8 +22,8 @@ from services.kernel.errors import KeptError, Refused, Unavailable, VersionConfl
 from services.kernel.events import DomainEvent, ProtobufMapper, Stamp, full_name
 from services.kernel.lockstep import Lockstep
 from services.kernel.log.bell import LONGEST_WAIT_S, Bell
-from services.kernel.log.event_log import EventLog, RequestRepeated
-from services.kernel.log.port import Request, Save
+from services.kernel.log.event_log import EventLog
+from services.kernel.log.port import Request, RequestRepeated, Save
 from services.kernel.log.positions import Positions
 from services.kernel.releases import CODE_STREAM, first_parked, releases_of
 

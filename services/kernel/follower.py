@@ -14,8 +14,8 @@ from kept.cell.v1.events_pb2 import ParkedKeyReleased
 from services.kernel.database import Database, Session
 from services.kernel.errors import Misconfigured, Unavailable, VersionConflict
 from services.kernel.events import LogEvent, full_name, log_event
-from services.kernel.log.event_log import EventLog, NotAtHead
-from services.kernel.log.port import Recorded, Source
+from services.kernel.log.event_log import EventLog
+from services.kernel.log.port import NotAtHead, Recorded, Source
 from services.kernel.log.positions import Fenced, Parked, Positions
 from services.kernel.log.reader import opened
 

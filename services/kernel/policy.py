@@ -17,8 +17,8 @@ from services.kernel.database import Database, Session
 from services.kernel.decider import Decider
 from services.kernel.events import DomainEvent, LogEvent, ProtobufMapper, Stamp
 from services.kernel.follower import Batch
-from services.kernel.log.event_log import EventLog, NotAtHead
-from services.kernel.log.port import Entry, Move, Save
+from services.kernel.log.event_log import EventLog
+from services.kernel.log.port import Entry, Move, NotAtHead, Save
 from services.kernel.log.schema import migrate
 from services.kernel.tables import Table
 from services.kernel.telemetry import context_of, current_traceparent, span

@@ -21,7 +21,7 @@ from services.kernel.errors import (
     Unavailable,
     VersionConflict,
 )
-from services.kernel.log.event_log import NotAtHead, RequestRepeated
+from services.kernel.log.port import NotAtHead, RequestRepeated
 from services.kernel.log.positions import Fenced
 
 TABLE = {

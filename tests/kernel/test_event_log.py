@@ -13,8 +13,8 @@ from services.kernel.clock import FixedClock, micros
 from services.kernel.database import Session, as_uuid
 from services.kernel.errors import Misconfigured, VersionConflict
 from services.kernel.house import House
-from services.kernel.log.event_log import EventLog, NotAtHead, RequestRepeated
-from services.kernel.log.port import Answer, Move, Save
+from services.kernel.log.event_log import EventLog
+from services.kernel.log.port import Answer, Move, NotAtHead, RequestRepeated, Save
 from services.kernel.log.positions import Fenced, Positions
 from tests.databases import Cell
 from tests.kernel.toys import NOW, events, given, jar_id, labelled, labels, request, save

@@ -8,7 +8,7 @@ import pytest
 
 from services.kernel.errors import Misconfigured, Unavailable, VersionConflict
 from services.kernel.house import House
-from services.kernel.log.event_log import NotAtHead
+from services.kernel.log.port import NotAtHead
 from services.kernel.log.positions import Fenced, ParkedKey, Positions
 from services.kernel.views import ViewFollower
 from tests.databases import Cell

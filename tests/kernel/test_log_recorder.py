@@ -15,8 +15,8 @@ from psycopg.sql import SQL, Identifier
 from services.kernel.config import Settings
 from services.kernel.errors import KeptError, Unavailable, VersionConflict
 from services.kernel.house import House
-from services.kernel.log.event_log import EventLog, RequestRepeated
-from services.kernel.log.port import Save
+from services.kernel.log.event_log import EventLog
+from services.kernel.log.port import RequestRepeated, Save
 from services.kernel.log.recorder import LogRecorder
 from tests.databases import Cell
 from tests.kernel.toys import events, jar_id, labelled, labels, request

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from services.kernel.database import Session
 from services.kernel.errors import KeptError, VersionConflict
 from services.kernel.house import House
-from services.kernel.log.event_log import RequestRepeated
-from services.kernel.log.port import Save
+from services.kernel.log.port import RequestRepeated, Save
 from services.kernel.merkle import Edge, leaf_hash
 from tests.databases import Cell
 from tests.kernel.toys import events, jar_id, labelled, labels, request, save

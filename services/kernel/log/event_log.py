@@ -4,34 +4,28 @@ Append takes the head's lock; under it positions are dense, `recorded_at` never 
 checked, and a follower's position moves only from where it is expected (I1, I4).
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from uuid import UUID
 
 from services.kernel.clock import Clock, MachineClock, micros
-from services.kernel.database import Clash, Database, Row, Session, as_uuid, marks
-from services.kernel.errors import KeptError, VersionConflict
+from services.kernel.database import Clash, Database, Session, as_uuid, marks
+from services.kernel.errors import KeptError
 from services.kernel.lockstep import Lockstep, lockstep_tables
+from services.kernel.log.batch import Batch, Guard
 from services.kernel.log.bell import Bell
 from services.kernel.log.one_call import ONE_CALL, Columns
-from services.kernel.log.port import Answer, Head, Move, Recorded, Save, Selection
+from services.kernel.log.port import Answer, Head, Move, NotAtHead, Recorded, Save, Selection
 from services.kernel.log.positions import Positions
 from services.kernel.log.schema import EPOCH, SHARED_INDEX, Additive, log_tables, migrate, require
-from services.kernel.merkle import Edge, leaf_hash
+from services.kernel.merkle import Edge
 from services.kernel.telemetry import appended
 
 NAME = "the event log"
 _HEAD_AND_MODE = "SELECT h.position, h.recorded_at, h.peaks, c.history_now IS NOT NULL FROM head h, cell c"
-AT_ONCE = 500
+# How often a batch is tried without what conflicts in it, before it goes row by row.
+ATTEMPTS = 3
 REQUESTS_KEPT = timedelta(days=30)
-
-
-class RequestRepeated(KeptError):
-    """The request was recorded by somebody else meanwhile; ask for its answer."""
-
-
-class NotAtHead(KeptError):
-    """The follower does not stand at the head, so what it knows may be old; read on first."""
 
 
 class EventLog:
@@ -89,19 +83,28 @@ class EventLog:
         return self._append_row_by_row(saves, move, alongside)
 
     def _append_in_one_call(self, saves: Sequence[Save]) -> list[int | KeptError] | None:
-        """None, and nothing done, where anything in it conflicts, and in history mode."""
-        columns = Columns(saves)
-        if not columns.follow:
-            return None
-        try:
-            with self.database.write_once() as session:
-                before = columns.append(session, micros(self._machine.now()), self.bell.channel)
-        except Clash:
-            return None
-        if before is None:
-            return None
-        appended.add(columns.count)
-        return [before + end for end in columns.ends]
+        """Leaves out what conflicts, and calls again with the rest. None, and nothing done, in history mode and where others
+        are always quicker."""
+        outcomes: dict[int, int | KeptError] = {}
+        for _ in range(ATTEMPTS):
+            left = [number for number in range(len(saves)) if number not in outcomes]
+            columns = Columns([saves[number] for number in left])
+            try:
+                columns.require_sequence()
+                with self.database.write_once() as session:
+                    before = columns.append(session, micros(self._machine.now()), self.bell.channel)
+            except Clash:
+                with self.database.read() as session:
+                    guard = Guard(session, [saves[number] for number in left])
+                refusals = {number: guard.add(saves[number]) for number in left}
+                outcomes |= {number: refusal for number, refusal in refusals.items() if refusal is not None}
+                continue
+            if before is None:
+                return None
+            appended.add(columns.count)
+            outcomes |= {number: before + end for number, end in zip(left, columns.ends, strict=True)}
+            return [outcomes[number] for number in range(len(saves))]
+        return None
 
     def _append_row_by_row(
         self, saves: Sequence[Save], move: Move | None, alongside: Callable[[Session], Sequence[Save]] | None
@@ -116,7 +119,7 @@ class EventLog:
             if move is not None and move.at_head and position != move.expected:
                 raise NotAtHead("follower-behind", follower=move.follower, position=move.expected, head=position)
             now = max(recorded_at, micros(self._machine.now()))
-            batch = _Batch(session, position, now, saves)
+            batch = Batch(session, position, now, saves)
             outcomes = [batch.add(save) for save in saves]
             if move is not None or alongside is not None:
                 for outcome in outcomes:
@@ -223,79 +226,3 @@ class EventLog:
             return None
         self.database.settle()  # its first commit may have been in doubt
         return Answer(bytes(row[0]), as_uuid(row[1]), row[2], row[3])
-
-
-class _Batch:
-    """The saves of one transaction, under the head's lock."""
-
-    def __init__(self, session: Session, position: int, now: int, saves: Sequence[Save]) -> None:
-        self._session = session
-        self._now = now
-        streams = {entry.originator_id for save in saves for entry in save.entries}
-        self._versions: dict[UUID | str, int] = dict.fromkeys(streams, 0)
-        for stream, version in _where_in(session, "SELECT id, version FROM stream WHERE id", streams):
-            self._versions[as_uuid(stream)] = version
-        keys = {save.request.key for save in saves if save.request is not None}
-        self._keys = {as_uuid(key) for (key,) in _where_in(session, "SELECT key FROM request WHERE key", keys)}
-        self._changed: set[UUID | str] = set()
-        self._requests: list[tuple[object, ...]] = []
-        self._rows: list[tuple[object, ...]] = []
-        self._leaves: list[bytes] = []
-        self.position = position
-
-    def add(self, save: Save) -> int | KeptError:
-        refusal = self._refusal(save)
-        if refusal is not None:
-            return refusal
-        for entry in save.entries:
-            self.position += 1
-            stream = entry.originator_id
-            self._versions[stream] = entry.originator_version
-            self._changed.add(stream)
-            leaf = leaf_hash(self.position, self._now, entry.state)
-            self._leaves.append(leaf)
-            self._rows.append(
-                (self.position, stream, entry.originator_version, entry.topic, entry.tenant, entry.customer_id)
-                + (self._now, entry.state, leaf)
-            )
-        if save.request is not None:
-            self._keys.add(save.request.key)
-            self._requests.append(
-                (save.request.key, save.request.fingerprint, save.answer_id, save.answer_version)
-                + (self.position, self._now)
-            )
-        return self.position
-
-    def _refusal(self, save: Save) -> KeptError | None:
-        if save.request is not None and save.request.key in self._keys:
-            return RequestRepeated("request-repeated", key=save.request.key)
-        expected: dict[UUID | str, int] = {}
-        for entry in save.entries:
-            stream = entry.originator_id
-            if entry.originator_version != expected.get(stream, self._versions[stream]) + 1:
-                return VersionConflict(stream)
-            expected[stream] = entry.originator_version
-        return None
-
-    def write(self, edge: Edge) -> None:
-        session = self._session
-        if self._rows:
-            session.executemany("INSERT INTO log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
-            session.executemany(
-                "INSERT INTO stream VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET version = excluded.version",
-                [(stream, self._versions[stream]) for stream in self._changed],
-            )
-            edge.extend(self._leaves)
-            session.execute(
-                "UPDATE head SET position = ?, recorded_at = ?, peaks = ?", (self.position, self._now, edge.packed())
-            )
-        if self._requests:
-            session.executemany("INSERT INTO request VALUES (?, ?, ?, ?, ?, ?)", self._requests)
-
-
-def _where_in(session: Session, select: str, values: Collection[object]) -> Iterator[Row]:
-    """The rows of all values, some hundred at a time."""
-    wanted = list(values)
-    for start in range(0, len(wanted), AT_ONCE):
-        some = wanted[start : start + AT_ONCE]
-        yield from session.execute(f"{select} IN ({marks(len(some))})", some)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from services.kernel.database import Session
+from services.kernel.database import Clash, Session
 from services.kernel.log.arrays import byte_strings, integers, texts, uuids
 from services.kernel.log.port import Save
 
@@ -103,7 +103,7 @@ class Columns:
         self.afters: dict[UUID, int] = {}
         self.requests: list[tuple[UUID, bytes, UUID | None, int, int]] = []
         self.ends: list[int] = []
-        self.follow = all(self._add(save) for save in saves)
+        self._in_sequence = all(self._add(save) for save in saves)
 
     def _add(self, save: Save) -> bool:
         """False where a version does not follow from the one before it in this very batch."""
@@ -126,6 +126,11 @@ class Columns:
             answered = (request.key, request.fingerprint, save.answer_id, save.answer_version, len(self.streams))
             self.requests.append(answered)
         return True
+
+    def require_sequence(self) -> None:
+        """Raises Clash where a version does not follow from the one before it in this very batch."""
+        if not self._in_sequence:
+            raise Clash("a version does not follow from the one before it")
 
     @property
     def count(self) -> int:

@@ -7,6 +7,8 @@ from uuid import UUID
 
 from eventsourcing.persistence import StoredEvent
 
+from services.kernel.errors import KeptError
+
 
 @dataclass(frozen=True, slots=True)
 class Entry(StoredEvent):
@@ -24,6 +26,14 @@ class Recorded(NamedTuple):
     type: str
     recorded_at: int
     record: bytes
+
+
+class RequestRepeated(KeptError):
+    """The request was recorded by somebody else meanwhile; ask for its answer."""
+
+
+class NotAtHead(KeptError):
+    """The follower does not stand at the head, so what it knows may be old; read on first."""
 
 
 class Source(Protocol):
