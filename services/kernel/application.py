@@ -249,8 +249,6 @@ class Application(LibraryApplication[UUID]):
                 continue
             except RequestRepeated:
                 break
-            if position is None:
-                break  # only the request was recorded, at a position that its answer tells
             if decided.cached:
                 self._cache.found(stale=False)
             last = decided.aggregates[-1]
@@ -260,8 +258,8 @@ class Application(LibraryApplication[UUID]):
             raise VersionConflict(command.request_id)
         return answered
 
-    def _commit(self, command: Command, aggregates: Sequence[Aggregate]) -> int | None:
-        """The position of the last event; None where only the request was recorded, since there was nothing to do.
+    def _commit(self, command: Command, aggregates: Sequence[Aggregate]) -> int:
+        """The position of the last event; where there was nothing to do, of the last one before the request.
 
         Past the library's `save`, which takes twice as long as the mapper. The aggregates are kept only from here on:
         when the append raises, nobody knows whether they are what is in the log.
@@ -279,7 +277,7 @@ class Application(LibraryApplication[UUID]):
             )
         for aggregate in aggregates:
             self._cache.put(aggregate)
-        return positions[-1] if positions else None
+        return positions.stop - 1
 
     def _answered(self, command: Command) -> Receipt | None:
         """What the same request got before. Raises request-id-reused."""

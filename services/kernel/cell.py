@@ -82,7 +82,7 @@ class CellApplication(Application):
         if self.clock.history_now() is not None:
             return self._nothing(command)
         refuse_unless_empty(self.event_log)
-        start = partial(_start_clock, self.event_log.database.dialect.for_update)
+        start = partial(_start_clock, self.event_log)
         return self._append(command, TIME_STREAM, HistoryStarted(), micros(EPOCH), alongside=start)
 
     def advance(self, command: Command, to: datetime) -> Receipt:
@@ -126,7 +126,7 @@ class CellApplication(Application):
         return self._append(command, stream, release, command.stamp.occurred_at, version=version)
 
     def _set_time(self, command: Command, event: TimeAdvanced, to: datetime) -> Receipt:
-        return self._append(command, TIME_STREAM, event, micros(to), alongside=partial(_set_clock, to))
+        return self._append(command, TIME_STREAM, event, micros(to), alongside=partial(_set_clock, self.event_log, to))
 
     def _append(
         self,
@@ -170,7 +170,7 @@ def start_history(log: EventLog) -> None:
     if CellClock(log).history_now() is None:
         refuse_unless_empty(log)
         stamp = Stamp(SYSTEM_TENANT, "service:kept", micros(EPOCH), correlation_id=str(TIME_STREAM))
-        start = partial(_start_clock, log.database.dialect.for_update)
+        start = partial(_start_clock, log)
         log.append([_next(log, TIME_STREAM, HistoryStarted(), stamp)], alongside=start)
 
 
@@ -213,16 +213,16 @@ def _next(
     return Save((entry,), request, stream, version)
 
 
-def _start_clock(for_update: str, session: Session) -> Sequence[Save]:
+def _start_clock(log: EventLog, session: Session) -> Sequence[Save]:
     """Looks under the head's lock: nobody records anything between the look and the commit, and finds the clock live."""
-    _set_clock(EPOCH, session)
-    session.execute("SELECT h.position FROM head h" + for_update)  # noqa: S608 - the dialect's own words
+    _set_clock(log, EPOCH, session)
     _refuse_unless_empty(session)
     return ()
 
 
-def _set_clock(to: datetime, session: Session) -> Sequence[Save]:
+def _set_clock(log: EventLog, to: datetime, session: Session) -> Sequence[Save]:
     """Only ever forward, whoever else sets it at the same time."""
+    log.lock(session)  # before the cell, as commands do that set its barrier
     sql = "UPDATE cell SET history_now = ? WHERE history_now IS NULL OR history_now < ?"
     if session.execute(sql, (micros(to), micros(to))).rowcount != 1:
         raise VersionConflict(TIME_STREAM)

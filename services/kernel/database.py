@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 from uuid import UUID
 
-from services.kernel.errors import Misconfigured, Unavailable
+from services.kernel.errors import InDoubt, Misconfigured, Unavailable
 
 Row = tuple[Any, ...]
 PATIENCE_S = 10
@@ -239,7 +239,12 @@ class SQLite(Database):
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # the state is taken at the first read
 
     def _commit(self, connection: sqlite3.Connection) -> None:
-        connection.execute("COMMIT")
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if _code(error) == sqlite3.SQLITE_IOERR:
+                raise InDoubt from error  # what was written may be found again when the file is next opened
+            raise
         self._writing.release()
 
     def _rollback(self, connection: sqlite3.Connection) -> None:

@@ -141,19 +141,32 @@ class Follower(ABC):
             elif recorded.type in self.reads:
                 park = batch.park_first if index == 0 else None
                 try:
-                    self._handle_or_queue(session, opened(recorded), park, self._parked_keys)
+                    self._handle_or_queue(session, recorded, park, self._parked_keys)
                 except TRANSIENT:
                     raise
                 except Exception as error:
                     raise self._blame(error, Poisoned(index, type(error).__name__)) from error
 
-    def _handle_or_queue(self, session: Session, event: LogEvent, park: str | None, parked_keys: set[str]) -> None:
-        if park is None and not (parked_keys and self.key(event) in parked_keys):
-            self.handle(session, event)
+    def _handle_or_queue(self, session: Session, recorded: Recorded, park: str | None, parked_keys: set[str]) -> None:
+        if park is not None:
+            self._park(session, recorded.position, self._key_or_place(recorded), park, parked_keys)
             return
-        key = self.key(event)
-        Positions(session).park(Parked(self.name, event.position, key, park or "queues behind a parked event"))
+        event = opened(recorded)
+        if parked_keys and self.key(event) in parked_keys:
+            self._park(session, event.position, self.key(event), "queues behind a parked event", parked_keys)
+            return
+        self.handle(session, event)
+
+    def _park(self, session: Session, position: int, key: str, reason: str, parked_keys: set[str]) -> None:
+        Positions(session).park(Parked(self.name, position, key, reason))
         parked_keys.add(key)
+
+    def _key_or_place(self, recorded: Recorded) -> str:
+        """Of an event that cannot even be opened nobody knows the key: it is parked by itself."""
+        try:
+            return self.key(opened(recorded))
+        except Exception:
+            return f"position {recorded.position}"
 
     def _blame(self, error: Exception, poisoned: Poisoned) -> Exception:
         """The event, unless the database failed: a full disk or a lost connection parks nothing."""

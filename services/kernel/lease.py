@@ -93,7 +93,11 @@ class FileLeases(Leases):
             os.close(file)
             return None
         told = json.dumps({"process": this_process(), "since": MachineClock().now().isoformat(timespec="seconds")})
-        os.pwrite(file, told.encode().ljust(256), 0)  # always as long, so that nobody reads half of another's
+        try:
+            os.pwrite(file, told.encode().ljust(256), 0)  # always as long, so that nobody reads half of another's
+        except BaseException:
+            os.close(file)  # a full disk: else this process would hold it for ever, and not know
+            raise
         lease = _FileLease(file)
         self._taken.append(lease)
         return lease

@@ -100,7 +100,9 @@ class Postgres(Database):
 
     def _begin_snapshot(self, connection: psycopg.Connection[Any]) -> None:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        connection.execute("SELECT 1")  # the state is taken at the first statement
+        # Whoever only reads holds no lock that others wait for. The state is taken at the first statement.
+        connection.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        connection.execute("SELECT 1")
 
     def _commit(self, connection: psycopg.Connection[Any]) -> None:
         with committing(connection):

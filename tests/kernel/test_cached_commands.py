@@ -96,7 +96,7 @@ def test_nothing_to_do_is_answered_once_the_version_was_compared(jars: Jars, log
 
     assert label(jars, jar, "plums") == Receipt(id=jar.id, version=1, position=1)
 
-    assert log.asked == ["version", "answer"]  # the answer tells the position
+    assert log.asked == ["version"]
 
 
 def test_a_refusal_is_told_once_the_version_was_compared_and_the_request_looked_up(jars: Jars, log: AskedLog) -> None:

@@ -233,6 +233,17 @@ def test_a_commit_that_postgres_turned_into_a_rollback_is_no_success(postgres_ce
     database.close()
 
 
+def test_who_only_reads_may_take_its_time(postgres_cell: Cell) -> None:
+    database = postgres_cell.database("log")
+    database.create()
+
+    with database.snapshot() as session:
+        assert session.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("0",)
+    with database.read() as session:
+        assert session.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("30s",)
+    database.close()
+
+
 # Connections
 
 

@@ -160,6 +160,19 @@ def test_a_stale_holder_learns_what_another_has_released_meanwhile(
     other_house.close()
 
 
+def test_an_event_that_cannot_be_opened_is_parked_by_itself_and_the_rest_goes_on(
+    house: House, follower: ViewFollower
+) -> None:
+    given(house.log, labelled("a", 1), labelled("a", 2))
+    with house.log.database.write() as session:
+        session.execute("UPDATE log SET record = ? WHERE position = 1", (b"\xff\xff",))
+
+    drain(follower)
+
+    assert parked(follower) == [(1, "position 1")]
+    assert follower.position() == 2
+
+
 # Faults that pass
 
 

@@ -1,5 +1,6 @@
 """One contract for leases, on files and on PostgreSQL: one holder at a time, and the next one as soon as that one ends."""
 
+import errno
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -133,6 +135,23 @@ def test_who_holds_it_and_since_when_is_seen(process: Callable[[], Leases]) -> N
     assert since is not None
     assert before - timedelta(seconds=1) < since <= datetime.now(UTC)
     assert first.take("sender"), "looking takes nothing"
+
+
+def test_a_disk_that_is_full_for_a_while_keeps_no_lease_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = FileLeases(tmp_path)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as on_a_full_disk:
+        on_a_full_disk.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="no space"):
+            leases.take("jars-views")
+
+    assert taken(leases, "jars-views").held
+    leases.close()
 
 
 def test_another_cells_lease_is_another(cell: Cell, process: Callable[[], Leases]) -> None:

@@ -105,6 +105,29 @@ def test_the_whole_batch_or_row_by_row_the_same_bytes_and_the_same_root(house: H
     other.close()
 
 
+def test_a_save_without_events_leaves_the_head_as_it_is(house: House) -> None:
+    house.log.append([save(labelled("jar", 1))])
+    before = house.log.head()
+
+    house.log.append([Save((), request("nothing"), jar_id("jar"), 1)])
+    house.log.append([save(labelled("jar", 1)), save(labelled("jar", 5))])  # only conflicts
+
+    assert house.log.head() == before
+
+
+def test_a_request_that_comes_twice_in_a_batch_is_recorded_once_whichever_of_the_two_can_be(house: House) -> None:
+    house.log.append([save(labelled("jar", 1))])
+
+    stale, sound = save(labelled("jar", 1), request=request("r")), save(labelled("jar", 2), request=request("r"))
+    outcomes = house.log.append([stale, sound, sound])
+
+    assert [type(outcome) if isinstance(outcome, KeptError) else outcome for outcome in outcomes] == [
+        VersionConflict,
+        2,
+        RequestRepeated,
+    ]
+
+
 def test_sixteen_threads_race_on_a_hundred_versions_and_each_has_one_winner(house: House) -> None:
     together = threading.Barrier(16)
 

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from services.kernel.house import House
 from services.kernel.ready import READY, READY_FD, announce_ready
 from services.kernel.rpc.cell_servicer import register as register_cell
 from services.kernel.rpc.interceptors import Guard, current_caller
+from services.kernel.rpc.server import Threads, new_server
 from tests.kernel import serving
 from tests.kernel.toys import NOW, JarRequest, Jars, events, given, labelled
 
@@ -118,6 +119,55 @@ def client(server: grpc.Server, sqlite_house: House) -> Iterator[Client]:
     made = Client(path)
     yield made
     made.channel.close()
+
+
+# Too many calls
+
+
+class Submitted(Threads):
+    """Tells when a call has come."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.calls = threading.Semaphore(0)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        future = super().submit(fn, *args, **kwargs)
+        self.calls.release()
+        return future
+
+
+def test_beyond_what_may_wait_callers_are_told_when_to_come_again(
+    sqlite_house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.kernel.rpc.server.MOST_CALLS", 2)
+    go_on, threads = threading.Event(), Submitted()
+
+    def wait(request: Any, context: grpc.ServicerContext) -> Any:
+        assert go_on.wait(30)
+        return GetCellResponse()
+
+    server = new_server(threads)
+    path = sqlite_house.settings.run / "toy.sock"
+    server.add_insecure_port(f"unix:{path}")
+    serving.add(server, Wait=wait)
+    server.start()
+    client = Client(path)
+
+    allowed = [client.future("Wait") for _ in range(2)]
+    for _ in allowed:
+        assert threads.calls.acquire(timeout=30)
+    beyond = client.future("Wait")
+    assert threads.calls.acquire(timeout=30)
+    go_on.set()
+
+    assert [call.result() for call in allowed] == [GetCellResponse()] * 2
+    refusal = Refusal(beyond.exception())
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, ("kept", "server-overloaded"))
+    assert refusal.details["RetryInfo"].retry_delay.ToMilliseconds() == 1000
+    assert client.call("Wait") == GetCellResponse()
+    client.channel.close()
+    server.stop(None).wait()
 
 
 # Who calls

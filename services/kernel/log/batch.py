@@ -17,14 +17,17 @@ class Guard:
     def __init__(self, session: Session, saves: Sequence[Save]) -> None:
         streams = {entry.originator_id for save in saves for entry in save.entries}
         self.versions: dict[UUID | str, int] = dict.fromkeys(streams, 0)
-        for stream, version in _where_in(session, "SELECT id, version FROM stream WHERE id", streams):
+        for stream, version in where_in(session, "SELECT id, version FROM stream WHERE id", streams):
             self.versions[as_uuid(stream)] = version
         keys = {save.request.key for save in saves if save.request is not None}
-        self._keys = {as_uuid(key) for (key,) in _where_in(session, "SELECT key FROM request WHERE key", keys)}
+        self._keys = {as_uuid(key) for (key,) in where_in(session, "SELECT key FROM request WHERE key", keys)}
+        self._recorded = frozenset(self._keys)
+        self.has_twins = False  # whether a request came twice that is not recorded yet
 
     def add(self, save: Save) -> KeptError | None:
         """Why it cannot be; else what comes after it meets it, too."""
         if save.request is not None and save.request.key in self._keys:
+            self.has_twins |= save.request.key not in self._recorded
             return RequestRepeated("request-repeated", key=save.request.key)
         expected: dict[UUID | str, int] = {}
         for entry in save.entries:
@@ -88,7 +91,7 @@ class Batch:
             session.executemany("INSERT INTO request VALUES (?, ?, ?, ?, ?, ?)", self._requests)
 
 
-def _where_in(session: Session, select: str, values: Collection[object]) -> Iterator[Row]:
+def where_in(session: Session, select: str, values: Collection[object]) -> Iterator[Row]:
     """The rows of all values, some hundred at a time."""
     wanted = list(values)
     for start in range(0, len(wanted), AT_ONCE):

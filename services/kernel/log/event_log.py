@@ -12,7 +12,7 @@ from services.kernel.clock import Clock, MachineClock, micros
 from services.kernel.database import Clash, Database, Session, as_uuid, marks
 from services.kernel.errors import KeptError
 from services.kernel.lockstep import Lockstep, lockstep_tables
-from services.kernel.log.batch import Batch, Guard
+from services.kernel.log.batch import Batch, Guard, where_in
 from services.kernel.log.bell import Bell
 from services.kernel.log.one_call import ONE_CALL, Columns
 from services.kernel.log.port import Answer, Head, Move, NotAtHead, Recorded, Save, Selection
@@ -26,6 +26,7 @@ _HEAD_AND_MODE = "SELECT h.position, h.recorded_at, h.peaks, c.history_now IS NO
 # How often a batch is tried without what conflicts in it, before it goes row by row.
 ATTEMPTS = 3
 REQUESTS_KEPT = timedelta(days=30)
+FORGOTTEN_AT_ONCE = 2000
 
 
 class EventLog:
@@ -97,14 +98,18 @@ class EventLog:
                 with self.database.read() as session:
                     guard = Guard(session, [saves[number] for number in left])
                 refusals = {number: guard.add(saves[number]) for number in left}
+                if guard.has_twins:
+                    return None  # which of the two is recorded, only the row by row append can tell
                 outcomes |= {number: refusal for number, refusal in refusals.items() if refusal is not None}
+                if len(outcomes) == len(saves):
+                    break
                 continue
             if before is None:
                 return None
             appended.add(columns.count)
             outcomes |= {number: before + end for number, end in zip(left, columns.ends, strict=True)}
-            return [outcomes[number] for number in range(len(saves))]
-        return None
+            break
+        return [outcomes[number] for number in range(len(saves))] if len(outcomes) == len(saves) else None
 
     def _append_row_by_row(
         self, saves: Sequence[Save], move: Move | None, alongside: Callable[[Session], Sequence[Save]] | None
@@ -138,11 +143,22 @@ class EventLog:
             self.bell.ring()
         return outcomes
 
+    def lock(self, session: Session) -> None:
+        """The head's, within a transaction: until its end nobody else appends."""
+        session.execute("SELECT h.position FROM head h" + self.database.dialect.for_update)  # noqa: S608 - its own words
+
     def forget_old_requests(self) -> int:
-        """Drops requests older than 30 days, by the machine's clock. Returns how many."""
+        """Drops requests older than 30 days, by the machine's clock, some at a time, so that nobody waits long for it.
+        Returns how many."""
         before = micros(self._machine.now() - REQUESTS_KEPT)
-        with self.database.write() as session:
-            return session.execute("DELETE FROM request WHERE recorded_at < ?", (before,)).rowcount
+        sql = "DELETE FROM request WHERE key IN (SELECT key FROM request WHERE recorded_at < ? LIMIT ?)"
+        forgotten, more = 0, True
+        while more:
+            with self.database.write() as session:
+                count = session.execute(sql, (before, FORGOTTEN_AT_ONCE)).rowcount
+            forgotten += count
+            more = count == FORGOTTEN_AT_ONCE
+        return forgotten
 
     # Reading
 
@@ -193,14 +209,9 @@ class EventLog:
 
     def at(self, positions: Sequence[int]) -> dict[int, Recorded]:
         """The events at these positions."""
-        if not positions:
-            return {}
+        sql = "SELECT position, type, recorded_at, record FROM log WHERE position"
         with self.database.read() as session:
-            rows = session.execute(
-                f"SELECT position, type, recorded_at, record FROM log WHERE position IN ({marks(len(positions))})",  # noqa: S608 - marks alone
-                tuple(positions),
-            )
-            return {row[0]: Recorded(*row) for row in rows}
+            return {row[0]: Recorded(*row) for row in where_in(session, sql, positions)}
 
     def stream(self, stream: UUID, after: int = 0, upto: int | None = None) -> list[tuple[int, str, bytes]]:
         """(version, type, record) of one stream after a version, in order."""

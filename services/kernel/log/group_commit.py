@@ -84,15 +84,16 @@ class GroupCommit:
         mine.gave_up = True
         if mine.leads or mine.called.acquire(blocking=False):
             return True
-        mine.outcome = mine.outcome or InDoubt()
+        mine.outcome = InDoubt() if mine.outcome is None else mine.outcome
         return False
 
     def _lead(self, mine: "_Saver") -> None:
-        with self._lock:
-            batch = [mine, *self._next(MOST_TOGETHER - mine.rows)]
-        waiting.record(len(self._waiting))
-        batch_size.record(len(batch))
+        batch = [mine]
         try:
+            with self._lock:
+                batch += self._next(MOST_TOGETHER - mine.rows)
+            waiting.record(len(self._waiting))
+            batch_size.record(len(batch))
             outcomes = self._outcomes([saver.save for saver in batch])
         finally:
             self._hand_over()

@@ -65,9 +65,11 @@ BEGIN
     edge := edge || node;
     size := size + 1;
   END LOOP;
-  UPDATE head SET position = size, recorded_at = at, peaks = edge;
-  IF size > last AND channel <> '' THEN
-    PERFORM pg_notify(channel, '');
+  IF size > last THEN
+    UPDATE head SET position = size, recorded_at = at, peaks = edge;
+    IF channel <> '' THEN
+      PERFORM pg_notify(channel, '');
+    END IF;
   END IF;
   RETURN last;
 END $$

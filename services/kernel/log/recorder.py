@@ -25,8 +25,11 @@ class LogRecorder(ApplicationRecorder):
         request: Request | None = None,
         answer: tuple[UUID, int] | None = None,
         **_library: Any,
-    ) -> Sequence[int]:
-        """Raises VersionConflict, RequestRepeated, Overloaded, Unavailable (ask again with the same request id)."""
+    ) -> range:
+        """The events' positions; where a request was all there was, an empty range before the next one.
+
+        Raises VersionConflict, RequestRepeated, Overloaded, Unavailable (ask again with the same request id).
+        """
         entries = tuple(entry for entry in stored_events if isinstance(entry, Entry))
         assert len(entries) == len(stored_events), "events come from ProtobufMapper"
         answer_id, answer_version = answer or (None, 0)

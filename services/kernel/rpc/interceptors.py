@@ -14,7 +14,7 @@ import grpc
 from opentelemetry import trace
 
 from services.kernel.application import Caller
-from services.kernel.errors import Unauthenticated, Unavailable
+from services.kernel.errors import Overloaded, Unauthenticated, Unavailable
 from services.kernel.rpc.errors import abort
 from services.kernel.telemetry import call_duration, context_of, span
 
@@ -34,9 +34,11 @@ def current_caller() -> Caller:
 
 
 class Guard(grpc.ServerInterceptor):
-    """Wraps every method of ours, once; health and reflection pass as they are."""
+    """Wraps every method of ours, once; health and reflection pass as they are. While the server `is_overloaded`, callers are
+    told so, and nothing else is done for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_overloaded: Callable[[], bool] = lambda: False) -> None:
+        self._is_overloaded = is_overloaded
         self._guarded: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def intercept_service(
@@ -45,6 +47,8 @@ class Guard(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         name = handler_call_details.method
+        if self._is_overloaded() and not name.startswith(OPEN_TO_ALL):
+            return _TURNED_AWAY
         if name in self._guarded:
             return self._guarded[name]
         handler = continuation(handler_call_details)
@@ -56,6 +60,13 @@ class Guard(grpc.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
         return self._guarded[name]
+
+
+def _turn_away(_request: Any, context: grpc.ServicerContext) -> Any:
+    abort(context, Overloaded("server-overloaded", "too many calls wait; try again later", retry_after_s=1.0))
+
+
+_TURNED_AWAY: grpc.RpcMethodHandler[Any, Any] = grpc.unary_unary_rpc_method_handler(_turn_away)
 
 
 def _guarded(name: str, method: Method) -> Method:
