@@ -43,6 +43,7 @@ def main() -> int:
             "kept, two processes": lambda: jobs_per_s([*kept, "{member}", "2"], processes=2, seconds=arguments.seconds),
             "kept, the same cases": lambda: jobs_per_s(kept, processes=2, seconds=arguments.seconds),
             "stock, one process": lambda: _stock(stock, arguments.seconds),
+            "stock, cached": lambda: _stock([*stock, "--cached"], arguments.seconds),
         }
         result = measure(sides, RATIOS, unit="commands/s", repetitions=arguments.repetitions)
     tell(result, as_json=arguments.json)

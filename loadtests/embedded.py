@@ -28,6 +28,7 @@ def main() -> int:
         sides = {
             "kept": lambda: jobs_per_s(kept, processes=1, seconds=arguments.seconds),
             "stock": lambda: jobs_per_s(stock, processes=1, seconds=arguments.seconds),
+            "stock, cached": lambda: jobs_per_s([*stock, "--cached"], processes=1, seconds=arguments.seconds),
         }
         result = measure(sides, RATIOS, unit="commands/s", repetitions=arguments.repetitions)
     tell(result, as_json=arguments.json)

@@ -4,8 +4,8 @@
 
 The server is the case service's API process as `kept up --separate` starts it, on PostgreSQL (a database of our own with the
 server's own fsync and synchronous_commit) and on SQLite files that sync every commit; the echo has as many threads. 32
-callers in 4 processes on the other cores assign 2,000 cases. The server's share of its core is told on stderr: well
-below 1, the callers or the database were the limit.
+callers in 4 processes on the next core assign 2,000 cases. Where the server uses less than its core, callers or database
+were the limit; so each side's share of the core is told too, and what a whole core of it would serve.
 """
 
 import json
@@ -16,9 +16,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from statistics import median
 
 from loadtests.case_commands import CASES
-from loadtests.cells import bench_cell, postgres_database
+from loadtests.cells import BenchCell, bench_cell, postgres_database
 from loadtests.crew import ROOT, jobs_per_s
 from loadtests.measure import Ratio, command, measure, tell
 from services.kernel.ready import READY_FD
@@ -47,30 +48,37 @@ def main() -> int:
         threads = str(arguments.threads)
         api = ["loadtests.api", threads, where]
 
+        used: dict[str, list[float]] = {}
+
+        def called(name: str, what: str, cases: Path, server: int) -> float:
+            calls = ["loadtests.calls", where, what, str(cases), str(CALLERS // CALLING_PROCESSES)]
+            argv = ["loadtests.pinned", str(CORE + 1), *calls] if (os.cpu_count() or 1) > 1 else calls
+            before = _cpu_s(server)
+            found = jobs_per_s(argv, processes=CALLING_PROCESSES, seconds=arguments.seconds)
+            used.setdefault(name, []).append((_cpu_s(server) - before) / arguments.seconds)
+            return found
+
         def echo() -> float:
             with _pinned(["loadtests.echo", where, threads], {}) as server:
-                return _called(where, "echo", on_sqlite.folder / CASES, server, arguments.seconds)
+                return called("echo", "echo", on_sqlite.folder / CASES, server)
 
-        def kept(environment: dict[str, str], cases: Path) -> float:
-            with _pinned(api, environment) as server:
-                return _called(where, "assign", cases, server, arguments.seconds)
+        def kept(name: str, cell: BenchCell) -> float:
+            with _pinned(api, cell.settings.environment()) as server:
+                return called(name, "assign", cell.folder / CASES, server)
 
         sides = {
             "echo": echo,
-            "kept on PostgreSQL": lambda: kept(on_postgres.settings.environment(), on_postgres.folder / CASES),
-            "kept on SQLite": lambda: kept(on_sqlite.settings.environment(), on_sqlite.folder / CASES),
+            "kept on PostgreSQL": lambda: kept("kept on PostgreSQL", on_postgres),
+            "kept on SQLite": lambda: kept("kept on SQLite", on_sqlite),
         }
         result = measure(sides, RATIOS, unit="calls/s", repetitions=arguments.repetitions)
+        shares = {name: round(median(found), 2) for name, found in used.items()}
+        result["share_of_core"] = shares
+        by_core = {name: round(result["medians"][name] / share) for name, share in shares.items()}
+        result["by_whole_core"] = by_core
+        result["ratios_by_whole_core"] = {name: round(rate / by_core["echo"], 3) for name, rate in by_core.items()}
     tell(result, as_json=arguments.json)
     return 0
-
-
-def _called(where: str, what: str, cases: Path, server: int, seconds: float) -> float:
-    argv = ["loadtests.calls", where, what, str(cases), str(CALLERS // CALLING_PROCESSES)]
-    before = _cpu_s(server)
-    found = jobs_per_s(argv, processes=CALLING_PROCESSES, seconds=seconds)
-    print(f"  {what}: the server used {(_cpu_s(server) - before) / seconds:.2f} of its core", file=sys.stderr)
-    return found
 
 
 @contextmanager

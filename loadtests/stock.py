@@ -1,8 +1,8 @@
 """One process of a crew that commands cases of the stock eventsourcing library, written as its manual shows.
 
-    python -m loadtests.stock {sqlite FILE | postgres ADDRESS} CASES.JSON THREADS
+    python -m loadtests.stock {sqlite FILE | postgres ADDRESS} CASES.JSON THREADS [--cached]
 
-The library's own decorators, JSON and recorders, with its defaults: no cache of aggregates. Its SQLite recorder sets WAL
+The library's own decorators, JSON and recorders, with its defaults: no cache of aggregates, unless asked for. Its SQLite recorder sets WAL
 and leaves `synchronous` at what SQLite was built with; where that is not FULL, this refuses to run. Its PostgreSQL recorder
 keeps 5 connections and opens up to 10 more; we let it keep one for each thread. Its commands are those of
 `case_commands` without request ids, personal data that is sealed, or a proof; a lost race is decided again.
@@ -66,10 +66,11 @@ class StockCases(Application[UUID]):
         self.save(case)
 
 
-def application(kind: str, where: str, threads: int) -> StockCases:
+def application(kind: str, where: str, threads: int, *, cached: bool) -> StockCases:
+    cache = {"AGGREGATE_CACHE_MAXSIZE": str(CASES)} if cached else {}
     if kind == "sqlite":
         _require_full_sync()
-        return StockCases({"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": where})
+        return StockCases({"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": where, **cache})
     address = urlsplit(where)
     return StockCases(
         {
@@ -80,6 +81,7 @@ def application(kind: str, where: str, threads: int) -> StockCases:
             "POSTGRES_USER": address.username or "",
             "POSTGRES_PASSWORD": address.password or "-",
             "POSTGRES_POOL_SIZE": str(threads),
+            **cache,
         }
     )
 
@@ -119,8 +121,9 @@ def main() -> None:
     parser.add_argument("where", help="a file, or a postgresql:// address")
     parser.add_argument("cases", type=Path, help="the ids of open cases, as JSON; made where it is not there yet")
     parser.add_argument("threads", type=int)
+    parser.add_argument("--cached", action="store_true", help="with the library's own cache of aggregates")
     arguments = parser.parse_args()
-    stock = application(arguments.kind, arguments.where, arguments.threads)
+    stock = application(arguments.kind, arguments.where, arguments.threads, cached=arguments.cached)
     if not arguments.cases.exists():
         with ThreadPoolExecutor(arguments.threads) as threads:
             made = threads.map(lambda _: str(stock.open()), range(CASES))
