@@ -17,7 +17,7 @@ from services.kernel.ready import announce_ready
 from services.kernel.rpc.interceptors import Guard
 
 # While one thread waits for the log, the others fill the batch that is committed next.
-THREADS = 32
+THREADS = 16
 STOPS = frozenset({signal.SIGTERM, signal.SIGINT})
 DRAIN_S = 3.0
 # Calls that are served or wait for a thread. Beyond them callers are told when to come again; beyond twice as many gRPC itself
