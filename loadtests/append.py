@@ -2,10 +2,10 @@
 
     python -m loadtests.append [--json] [--seconds 5] [--repetitions 3]
 
-Ours and the stock recorder are called by 32 threads of one Python process; a single-row insert and message-db's own function by
-pgbench with 32 clients, without any Python. message-db writes one message at a time in each category of streams: it is measured
-with one category, as our cases are, and with one for each client, which is the best for it. Each has a database of its own with the server's own fsync and
-synchronous_commit. Peers: `python -m loadtests.peers FOLDER`, and KEPT_PEERS names the folder.
+Ours and the stock recorder are called by 32 threads of one Python process; a single-row insert and message-db's own function
+by pgbench with 32 clients, without any Python. message-db writes one message at a time in each category of streams: it is
+measured with one category, as our cases are, and with one for each client, which is the best for it. Each has a database of
+its own with the server's own fsync and synchronous_commit. Peers: `python -m loadtests.peers FOLDER`; KEPT_PEERS names it.
 """
 
 import os
@@ -34,8 +34,8 @@ RATIOS = (
     Ratio("kept to stock", "kept", "stock", 10.0),
 )
 ROW = "INSERT INTO row (stream, record) VALUES (gen_random_uuid(), decode(repeat('ab', {bytes}), 'hex'))"
-MESSAGE = """SELECT message_store.write_message(gen_random_uuid()::varchar, 'case' || {category} || '-' || :stream, 'CaseAssigned',
- jsonb_build_object('record', repeat('a', {bytes})))"""
+MESSAGE = """SELECT message_store.write_message(gen_random_uuid()::varchar, 'case' || {category} || '-' || :stream,
+ 'CaseAssigned', jsonb_build_object('record', repeat('a', {bytes})))"""
 
 
 def main() -> int:

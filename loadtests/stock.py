@@ -2,10 +2,10 @@
 
     python -m loadtests.stock {sqlite FILE | postgres ADDRESS} CASES.JSON THREADS [--cached]
 
-The library's own decorators, JSON and recorders, with its defaults: no cache of aggregates, unless asked for. Its SQLite recorder sets WAL
-and leaves `synchronous` at what SQLite was built with; where that is not FULL, this refuses to run. Its PostgreSQL recorder
-keeps 5 connections and opens up to 10 more; we let it keep one for each thread. Its commands are those of
-`case_commands` without request ids, personal data that is sealed, or a proof; a lost race is decided again.
+The library's own decorators, JSON and recorders, with its defaults: no cache of aggregates, unless asked for. Its SQLite
+recorder sets WAL and leaves `synchronous` at what SQLite was built with; where that is not FULL, this refuses to run. Its
+PostgreSQL recorder keeps 5 connections and opens up to 10 more; we let it keep one for each thread. Its commands are those
+of `case_commands` without request ids, personal data that is sealed, or a proof; a lost race is decided again.
 """
 
 import argparse
