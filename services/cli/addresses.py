@@ -46,9 +46,9 @@ def reachable(address: str, given_as: str) -> None:
         database.close()
 
 
-def without_password(address: str) -> str:
+def without_password(address: str, given_as: str = "KEPT_DATABASE") -> str:
     """The same address as others may see it, without any secret. Raises Misconfigured."""
-    parts = _parts(address, "the address")
+    parts = _parts(address, given_as)
     if not SECRETS & parts.keys():
         return address
     return _url({name: value for name, value in parts.items() if name not in SECRETS})

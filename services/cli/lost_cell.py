@@ -130,12 +130,15 @@ def _refuse_running(old: str, cell: str, log: Database) -> None:
     if holders:
         raise Misconfigured(f"--old: the old cell still runs, in {', '.join(sorted(holders))}; stop it first")
     # An API process holds no lease, and records. The server knows who has the log open, by the name they connect with.
-    sql = """SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
-             AND datname = current_database() AND application_name = ?"""
+    sql = """SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+             AND datname = current_database() AND application_name = ? ORDER BY pid"""
     with log.read() as session:
-        (sessions,) = session.execute(sql, (f"kept:{_schema(cell)}_log",)).fetchone() or (0,)
-    if sessions:
-        raise Misconfigured(f"--old: the old cell still runs: its log is open in {sessions} sessions; stop it first")
+        pids = [str(pid) for (pid,) in session.execute(sql, (f"kept:{_schema(cell)}_log",)).fetchall()]
+    if pids:
+        raise Misconfigured(
+            f"--old: the old cell still runs: its log is open; stop it first, and where its machine is gone, end the server's"
+            f" sessions (pg_terminate_backend of {', '.join(pids)})"
+        )
 
 
 def _schema(cell: str) -> str:

@@ -87,7 +87,7 @@ def move(data: Path | None, *, address: str, abandon: bool, as_json: bool, quiet
 class Mover:
     def __init__(self, settings: Settings, address: str, shown: Shown) -> None:
         self._settings = settings
-        self._address = without_password(address)
+        self._address = without_password(address, "--to")
         self._to = replace(settings, database=address)
         self._shown = shown
         self._house = House(settings)

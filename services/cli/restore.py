@@ -2,7 +2,6 @@
 
 import json
 import os
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from services.cli.restoring import Outcome, restore_cell
 from services.cli.shown import Shown
 from services.kernel.config import MOVED, Settings, read_settings
 from services.kernel.errors import Misconfigured
-from services.kernel.house import House
 
 HOW_TO_KNOW = """how far had the lost log been read? Positions that anybody has seen are never given to other events.
   --old DIR or --old postgresql://...  where the old log can still be read, that is all it takes
@@ -82,7 +80,9 @@ def restore(
     manifest = read_manifest(folder)
     if manifest.cell != settings.cell:
         raise Misconfigured(f"{folder} is of the cell {manifest.cell!r}: set KEPT_CELL to it")
-    if database is not None and database.startswith(POSTGRES):
+    if database is not None:
+        if not database.startswith(POSTGRES):
+            raise click.UsageError("--database: give a postgresql:// address")
         reachable(database, "--database")
     lost = Lost()
     if old is not None:
@@ -94,11 +94,10 @@ def restore(
     published_to = max(manifest.position, published or 0, lost.position or 0)
     epoch = _epoch(epoch, manifest, lost)
     outcome = restore_cell(folder, settings, lost, published_to, epoch, reason, Shown(quiet=quiet))
-    key = _master_key(settings, restored=outcome.key_restored)
     if as_json:
         click.echo(json.dumps(_as_json(outcome, settings, old)))
     else:
-        click.echo("\n".join(_as_text(outcome, settings, key, old, told=bool(erasures))))
+        click.echo("\n".join(_as_text(outcome, settings, old, told=bool(erasures))))
 
 
 def _epoch(given: int | None, manifest: Manifest, lost: Lost) -> int:
@@ -111,15 +110,11 @@ def _epoch(given: int | None, manifest: Manifest, lost: Lost) -> int:
     return given or least
 
 
-def _master_key(settings: Settings, *, restored: bool) -> str:
-    """What is to be said of it. Raises Misconfigured for a wrong one."""
-    if not settings.master_key.exists():
-        return f"put the cell's master key at {settings.master_key} before you start it: nothing opens without it"
-    house = House(settings)
-    with closing(house):
-        house.keys.require()
+def _about_master_key(settings: Settings, *, restored: bool) -> str:
     if restored:
         return f"the master key was in the back-up: {settings.master_key} is restored, and opens the keys"
+    if not settings.master_key.exists():
+        return f"put the cell's master key at {settings.master_key} before you start it: nothing opens without it"
     return f"the master key {settings.master_key} opens the keys"
 
 
@@ -140,7 +135,7 @@ def _as_json(outcome: Outcome, settings: Settings, old: str | None) -> dict[str,
     }
 
 
-def _as_text(outcome: Outcome, settings: Settings, key: str, old: str | None, *, told: bool) -> list[str]:
+def _as_text(outcome: Outcome, settings: Settings, old: str | None, *, told: bool) -> list[str]:
     manifest = outcome.manifest
     lines = [
         f"cell {manifest.cell} is restored to position {manifest.position:,}, as of {manifest.made_at}",
@@ -156,7 +151,7 @@ def _as_text(outcome: Outcome, settings: Settings, key: str, old: str | None, *,
         )
         lines.append("commands after it are lost; a client that sends one again has it done as a new one")
     lines.append("notices that went out after it may go out once more, under the same ids")
-    lines.append(key)
+    lines.append(_about_master_key(settings, restored=outcome.key_restored))
     if settings.database:
         lines.append(
             f"{settings.data / MOVED} says where it lives, without a password: give that in ~/.pgpass, or set KEPT_DATABASE"

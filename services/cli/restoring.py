@@ -28,7 +28,7 @@ from services.cli.up import only_cell_in
 from services.kernel import erasure
 from services.kernel.cell import CellClock
 from services.kernel.clock import micros
-from services.kernel.config import MOVED, Settings
+from services.kernel.config import MOVED, Settings, moved_to
 from services.kernel.database import SQLite
 from services.kernel.errors import KeptError, Misconfigured, Refused
 from services.kernel.house import House
@@ -66,16 +66,21 @@ def restore_cell(
         with _part(settings.data) as part:
             for name in (LOG, KEYS):
                 copy_checked(folder, name, manifest, part / name)
-            made = House(replace(settings, data=part, database=""))
+            key = _master_key(folder, manifest, settings, part)
+            made = House(replace(settings, data=part, database="", master_key=key))
             with closing(made):
                 _verify(made, folder, manifest, shown)
+                if key.exists():
+                    made.keys.require()
                 make_tables(made, manifest.cell, views=False)
                 at = Restored(epoch, published_to, manifest.moment, f"user:{getpass.getuser().lower()}", reason)
                 start_epoch(made.log, at, shown.stage("filling positions that were published"))
                 destroyed = _erase_again(made, lost, at.actor)
                 erased = len(erasure.recorded(made.database("log")))
-                key_restored = _restore_master_key(folder, manifest, settings)
                 should = _found(made)
+                key_restored = key != settings.master_key
+                if key_restored:
+                    _give_master_key(part, settings.master_key)
                 if settings.database:
                     _to_postgres(made, settings, shown)
             if not settings.database:
@@ -107,7 +112,7 @@ def refuse_unless_empty(house: House) -> None:
             f"there is something of a cell {settings.cell!r} in {_where(settings)} already; restore into an empty place"
         )
     if settings.database:
-        _refuse_another_log(settings)
+        _refuse_another_cell(settings)
         return
     left = sorted(str(path) for journal in JOURNALS for path in settings.data.glob(journal))
     if left:
@@ -117,13 +122,17 @@ def refuse_unless_empty(house: House) -> None:
         )
 
 
-def _refuse_another_log(settings: Settings) -> None:
-    """The folder will say that its cell is on PostgreSQL; the one that is in its files would not start any more."""
-    log = SQLite(settings.data / LOG)
+def _refuse_another_cell(settings: Settings) -> None:
+    """The folder will say that its cell is in this database; one that it has, or had elsewhere, would not start any more."""
+    log, lives_at = SQLite(settings.data / LOG), moved_to(settings.data)
     with closing(log):
         mark = mark_of(log) if log.exists() else None
-        if log.exists() and not (mark and mark.finished):
-            raise Misconfigured(f"{settings.data / LOG}: there is a SQLite cell; choose another folder with --data")
+    if (log.exists() or (settings.data / KEYS).exists()) and not (mark and mark.finished):
+        raise Misconfigured(f"{settings.data}: there is a SQLite cell; choose another folder with --data")
+    if lives_at not in ("", without_password(settings.database)):
+        raise Misconfigured(
+            f"{settings.data / MOVED}: says that a cell lives at {lives_at}; choose another folder with --data"
+        )
 
 
 @contextmanager
@@ -148,9 +157,9 @@ def _give_place(part: Path, data: Path) -> None:
     try:
         for name in (KEYS, LOG):  # the log last: where it is, the cell is
             (part / name).rename(data / name)
-    except BaseException:
+    except OSError as error:
         (data / KEYS).unlink(missing_ok=True)
-        raise
+        raise Misconfigured(f"{data}: cannot be written ({error.strerror})") from error
     synced(data)
 
 
@@ -170,7 +179,7 @@ def _told(made: House, settings: Settings) -> Iterator[None]:
     Before the cell is there: what is ended in between is restored again, and nothing else can be started meanwhile.
     """
     path, head = settings.data / MOVED, made.log.head()
-    before = path.read_text(encoding="utf-8") if path.exists() else None
+    was_there = path.exists()
     told = {
         "cell": settings.cell,
         "database": without_password(settings.database),
@@ -181,10 +190,8 @@ def _told(made: House, settings: Settings) -> Iterator[None]:
     try:
         yield
     except KeptError as error:
-        if not is_in_doubt(error):
+        if not (was_there or is_in_doubt(error)):
             path.unlink()
-            if before is not None:
-                write_synced(path, before)
         raise
 
 
@@ -224,24 +231,18 @@ def _erase_again(made: House, lost: Lost, actor: str) -> int:
     return erasure.carry_out(log, keys)
 
 
-def _restore_master_key(folder: Path, manifest: Manifest, settings: Settings) -> bool:
-    """Puts it where it belongs, when the back-up has it and there is none. Returns whether it did.
+def _master_key(folder: Path, manifest: Manifest, settings: Settings, part: Path) -> Path:
+    """The one to open the keys with: the one that is there, or else the back-up's, in `part`. Raises backup-damaged."""
+    if MASTER_KEY not in manifest.files or settings.master_key.exists():
+        return settings.master_key
+    copy_checked(folder, MASTER_KEY, manifest, part / MASTER_KEY)
+    return part / MASTER_KEY
 
-    Raises backup-damaged, Misconfigured.
-    """
-    place = settings.master_key
-    if MASTER_KEY not in manifest.files or place.exists():
-        return False
-    unready = place.with_name(f"{place.name}.new")
+
+def _give_master_key(part: Path, place: Path) -> None:
+    """Raises Misconfigured."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        try:
-            copy_checked(folder, MASTER_KEY, manifest, unready)
-            synced(unready)
-            unready.rename(place)
-        finally:
-            unready.unlink(missing_ok=True)
-        synced(place.parent)
+        write_synced(place, (part / MASTER_KEY).read_text(encoding="ascii"))
     except OSError as error:
         raise Misconfigured(f"{place}: cannot be written ({error.strerror})") from error
-    return True

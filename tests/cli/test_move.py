@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from kept.common.v1.record_pb2 import Record
 
-from services.cli import move
 from services.cli.addresses import without_password
+from services.cli.backup_folder import write_synced
 from services.cli.move import Mover
 from services.cli.shown import Shown
 from services.cli.staging import Staging
@@ -235,13 +235,13 @@ def crash_at(point: str, patch: pytest.MonkeyPatch) -> None:
 
         patch.setattr(Staging, "give_name", give_name)
     elif point == "finished":
-        patch.setattr(move, "write_synced", _crash_writing("moved.json"))
+        patch.setattr("services.cli.move.write_synced", _crash_writing("moved.json"))
     else:
         patch.setattr(Staging, point, crashed)
 
 
 def _crash_writing(name: str) -> Callable[[Path, str], None]:
-    really = move.write_synced
+    really = write_synced
 
     def write(path: Path, text: str) -> None:
         if path.name == name:

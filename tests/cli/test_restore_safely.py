@@ -14,8 +14,10 @@ from services.cli import restoring
 from services.cli.addresses import without_password
 from services.cli.backup_folder import Manifest
 from services.cli.shown import Shown
+from services.cli.staging import IN_DOUBT, Staging
 from services.cli.table import SERVICES
 from services.cli.up import only_cell_in
+from services.kernel.errors import Unavailable
 from services.kernel.house import House
 from tests.cli.keeping import beside, differences, digest, files, records, register, run, run_json, subjects
 from tests.cli.test_restore import SURE, backed_up, flipped, restored
@@ -118,7 +120,7 @@ def test_a_refusal_after_an_interruption_leaves_an_empty_place(sqlite_cell: Cell
 
 def test_the_folder_says_that_the_cell_is_on_postgres(sqlite_cell: Cell, postgres: str) -> None:
     folder = backed_up(sqlite_cell.settings, "a")
-    before = digest(sqlite_cell.settings)
+    before = records(sqlite_cell.settings)
     to = beside(sqlite_cell.settings, "new")
     address = f"{postgres}{'&' if '?' in postgres else '?'}password=hunter2"
 
@@ -128,8 +130,8 @@ def test_the_folder_says_that_the_cell_is_on_postgres(sqlite_cell: Cell, postgre
     assert json.loads((to.data / "moved.json").read_text())["database"] == without_password(address)
     assert stat.S_IMODE((to.data / "moved.json").stat().st_mode) == 0o600
     assert "hunter2" not in done.output
-    assert digest(replace(to, database=postgres)) == json.loads(run("digest", "--json", settings=to).stdout)["digest"]
-    assert before
+    assert records(replace(to, database=postgres))[: len(before)] == before
+    assert json.loads(run("digest", "--json", settings=to).stdout)["digest"] == digest(replace(to, database=postgres))
     assert "log.db" not in files(to.data)
 
 
@@ -141,6 +143,36 @@ def test_a_folder_with_another_log_is_not_told_to_be_elsewhere(sqlite_cell: Cell
     assert (done.exit_code, "another folder with --data" in done.stderr) == (78, True)
     assert not (sqlite_cell.settings.data / "moved.json").exists()
     assert register(sqlite_cell.settings, "b")
+
+
+def test_a_folder_whose_cell_lives_elsewhere_goes_on_saying_so(sqlite_cell: Cell, postgres: str) -> None:
+    folder = backed_up(sqlite_cell.settings, "a")
+    to = beside(sqlite_cell.settings, "new", postgres)
+    to.data.mkdir()
+    (to.data / "moved.json").write_text(json.dumps({"database": "postgresql://kept@elsewhere/kept"}))
+
+    done = run("restore", folder, *SURE, settings=to)
+
+    assert (done.exit_code, "lives at postgresql://kept@elsewhere/kept" in done.stderr) == (78, True), done.stderr
+    assert "elsewhere" in (to.data / "moved.json").read_text()
+
+
+@pytest.mark.parametrize(("slug", "told"), [("storage-full", False), (IN_DOUBT, True)])
+def test_what_fails_on_postgres_is_not_said_to_be_there(
+    sqlite_cell: Cell, postgres: str, monkeypatch: pytest.MonkeyPatch, slug: str, *, told: bool
+) -> None:
+    folder = backed_up(sqlite_cell.settings, "a")
+    to = beside(sqlite_cell.settings, "new", postgres)
+
+    def fails(_: Staging) -> None:
+        raise Unavailable(slug)
+
+    monkeypatch.setattr(Staging, "give_name", fails)
+
+    assert run("restore", folder, *SURE, settings=to).exit_code == 1
+    assert ("moved.json" in files(to.data)) == told
+    monkeypatch.undo()
+    restored(folder, to, *SURE)
 
 
 # What it has to be told
@@ -236,6 +268,7 @@ def test_a_master_key_that_is_there_is_not_replaced(sqlite_cell: Cell) -> None:
     done = run("restore", settings.data / "copy", *SURE, settings=replace(beside(settings, "new"), master_key=there))
 
     assert (done.exit_code, b64decode(there.read_bytes())) == (78, b"k" * 32)
+    assert "log.db" not in files(settings.data / "new")  # so that the same can be done with the right one
 
 
 def test_a_damaged_master_key_is_refused_by_name(sqlite_cell: Cell) -> None:
