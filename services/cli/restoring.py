@@ -70,9 +70,9 @@ def restore_cell(
             made = House(replace(settings, data=part, database="", master_key=key))
             with closing(made):
                 _verify(made, folder, manifest, shown)
+                make_tables(made, manifest.cell, views=False)
                 if key.exists():
                     made.keys.require()
-                make_tables(made, manifest.cell, views=False)
                 at = Restored(epoch, published_to, manifest.moment, f"user:{getpass.getuser().lower()}", reason)
                 start_epoch(made.log, at, shown.stage("filling positions that were published"))
                 destroyed = _erase_again(made, lost, at.actor)
