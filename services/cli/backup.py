@@ -130,7 +130,8 @@ def _copy_from_postgres(house: House, folder: Path, shown: Shown) -> None:
     make_tables(copy, house.log.cell(), views=False)
     for namespace, what in (("log", "copying the log"), ("keys", "copying the keys")):
         source, target = house.database(namespace), copy.database(namespace)
-        with source.snapshot() as theirs, target.write() as ours:
+        # SQLite syncs all of it when it commits; PostgreSQL would end a transaction that stands still for so long.
+        with target.write() as ours, source.snapshot() as theirs:
             copy_tables(Side(source, theirs), Side(target, ours), told=shown.stage(what, "rows"))
     copy.close()
     for name in (LOG, KEYS):

@@ -149,6 +149,16 @@ def synced(path: Path) -> None:
         os.close(handle)
 
 
+def write_synced(path: Path, text: str) -> None:
+    """All of it, on the disk, or nothing."""
+    unready = path.with_name(f"{path.name}.new")
+    unready.write_text(text, encoding="utf-8")
+    unready.chmod(0o600)
+    synced(unready)
+    unready.replace(path)
+    synced(path.parent)
+
+
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:

@@ -78,7 +78,7 @@ def _types(house: House, positions: list[int]) -> dict[int, str]:
     return found
 
 
-def _kinds() -> Iterator[tuple[str, str]]:
+def kinds() -> Iterator[tuple[str, str]]:
     """Of all that the process table knows: name and kind, in order."""
     for service in SERVICES:
         yield from ((policy.name, "policy") for policy in service.policies)
@@ -87,11 +87,11 @@ def _kinds() -> Iterator[tuple[str, str]]:
 
 
 def _kind(name: str) -> str:
-    return dict(_kinds()).get(name, "other")
+    return dict(kinds()).get(name, "other")
 
 
 def _order(one: Standing) -> tuple[int, str]:
-    names = [name for name, _ in _kinds()]
+    names = [name for name, _ in kinds()]
     return names.index(one.name) if one.name in names else len(names), one.name
 
 

@@ -5,21 +5,27 @@ Each source is one that somebody has kept elsewhere: the old cell itself, other 
 
 import base64
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
+
+from services.cli.addresses import POSTGRES
 from services.cli.backup_folder import KEYS, LOG, MANIFEST, ReadOnly
+from services.cli.followers_report import kinds
+from services.cli.table import RELAY
+from services.cli.up import running_cell
 from services.kernel import erasure
-from services.kernel.config import LONGEST_CELL
+from services.kernel.config import LONGEST_CELL, Settings
 from services.kernel.database import Database, SQLite
 from services.kernel.erasure import Erasures
 from services.kernel.errors import KeptError, Misconfigured
+from services.kernel.lease import PostgresLeases
 from services.kernel.log.epoch import epoch_of
 from services.kernel.log.moved import mark_of
-
-POSTGRES = ("postgresql://", "postgres://")
 
 
 @dataclass
@@ -36,7 +42,8 @@ class Lost:
 
 
 def read_old(old: str, cell: str, lost: Lost) -> None:
-    """A folder with what is left of a SQLite cell, or the address of a PostgreSQL one. Raises Misconfigured."""
+    """A folder with what is left of a SQLite cell, or the address of a PostgreSQL one. Raises Misconfigured, also while the
+    cell still runs: what it then records would be at positions that the restored log gives away."""
     log, keys = _databases(old, cell)
     try:
         with closing(log), closing(keys):
@@ -45,6 +52,7 @@ def read_old(old: str, cell: str, lost: Lost) -> None:
             mark = mark_of(log)
             if mark is not None and mark.finished:  # what is here is only the past
                 raise Misconfigured(f"{_shown(old)}: that cell has moved: give --old {mark.address}")  # noqa: TRY301
+            _refuse_running(old, cell, log)
             with log.read() as session:
                 row = session.execute("SELECT name, position FROM cell, head").fetchone()
             if row is None or row[0] != cell:
@@ -75,7 +83,7 @@ def read_erasures(source: Path, lost: Lost) -> int:
                     erasure.add(found, subject, purposes)
         else:
             found = erasure.told_by_events(_events(source))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, DecodeError, sqlite3.Error) as error:
         what = "a back-up's folder, or a file of events as `kept audit stream --json` prints them"
         raise Misconfigured(f"{source}: is not {what}") from error
     lost.add(found)
@@ -105,8 +113,36 @@ def _databases(old: str, cell: str) -> tuple[Database, Database]:
         return SQLite(Path(old) / LOG), SQLite(Path(old) / KEYS)
     from services.kernel.postgres import Postgres
 
-    schema = cell[:LONGEST_CELL].replace("-", "_")
-    return Postgres(old, f"{schema}_log"), Postgres(old, f"{schema}_keys")
+    schema = _schema(cell)
+    return Postgres(old, f"{schema}_log", given_as="--old"), Postgres(old, f"{schema}_keys", given_as="--old")
+
+
+def _refuse_running(old: str, cell: str, log: Database) -> None:
+    if not old.startswith(POSTGRES):
+        folder = Path(old)
+        settings = Settings(folder, cell, "", development=False, otlp_endpoint=None, master_key=folder / "master.key")
+        if running_cell(settings) is not None:
+            raise Misconfigured(f"{old}: the old cell still runs; stop it first")
+        return
+    leases = PostgresLeases(old, cell)
+    with closing(leases):
+        holders = {holder.process for holder in leases.holders([RELAY, *(name for name, _ in kinds())]).values()}
+    if holders:
+        raise Misconfigured(f"--old: the old cell still runs, in {', '.join(sorted(holders))}; stop it first")
+    # An API process holds no lease, and records. The server knows who has the log open, by the name they connect with.
+    sql = """SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+             AND datname = current_database() AND application_name = ? ORDER BY pid"""
+    with log.read() as session:
+        pids = [str(pid) for (pid,) in session.execute(sql, (f"kept:{_schema(cell)}_log",)).fetchall()]
+    if pids:
+        raise Misconfigured(
+            f"--old: the old cell still runs: its log is open; stop it first, and where its machine is gone, end the server's"
+            f" sessions (pg_terminate_backend of {', '.join(pids)})"
+        )
+
+
+def _schema(cell: str) -> str:
+    return cell[:LONGEST_CELL].replace("-", "_")
 
 
 def _shown(old: str) -> str:

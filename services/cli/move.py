@@ -16,14 +16,14 @@ from uuid import uuid4
 
 import click
 
-from services.cli.addresses import reachable, without_password
-from services.cli.backup_folder import synced
+from services.cli.addresses import POSTGRES, no_password, reachable, without_password
+from services.cli.backup_folder import write_synced
 from services.cli.shown import Shown
-from services.cli.staging import Staging
+from services.cli.staging import Staging, is_in_doubt
 from services.cli.up import CHANGES_WITHIN_S, only_cell_in, running_cell
 from services.kernel.config import MOVED, Settings, read_settings
 from services.kernel.database import SQLite
-from services.kernel.errors import Misconfigured
+from services.kernel.errors import KeptError, Misconfigured
 from services.kernel.house import House
 from services.kernel.log.moved import Mark, finish, freeze, mark_of, thaw
 from services.kernel.privacy import require_keys
@@ -46,7 +46,14 @@ class Moved:
 
 @click.command()
 @click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the cell.")
-@click.option("--to", "address", required=True, envvar="KEPT_MOVE_TO", help="postgresql:// address; or KEPT_MOVE_TO.")
+@click.option(
+    "--to",
+    "address",
+    required=True,
+    envvar="KEPT_MOVE_TO",
+    callback=no_password("KEPT_MOVE_TO"),
+    help="postgresql:// address; or KEPT_MOVE_TO.",
+)
 @click.option("--abandon", is_flag=True, help="Stay on SQLite after a move that was interrupted.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--quiet", is_flag=True, help="Show no progress.")
@@ -56,7 +63,7 @@ def move(data: Path | None, *, address: str, abandon: bool, as_json: bool, quiet
     In the end the cell is stopped; `kept up` starts it again, on PostgreSQL. Request ids, positions and every byte of
     every event stay the same. Interrupted, the same command goes on.
     """
-    if not address.startswith(("postgresql://", "postgres://")):
+    if not address.startswith(POSTGRES):
         raise click.UsageError("--to: give a postgresql:// address")
     settings = read_settings({**os.environ, "KEPT_DATABASE": ""}, data)
     settings = replace(settings, database="")
@@ -80,7 +87,7 @@ def move(data: Path | None, *, address: str, abandon: bool, as_json: bool, quiet
 class Mover:
     def __init__(self, settings: Settings, address: str, shown: Shown) -> None:
         self._settings = settings
-        self._address = without_password(address)
+        self._address = without_password(address, "--to")
         self._to = replace(settings, database=address)
         self._shown = shown
         self._house = House(settings)
@@ -92,7 +99,7 @@ class Mover:
     def run(self) -> Moved:
         """Raises Misconfigured, log-damaged, transfer-incomplete, and move-in-doubt: run it again."""
         mark = self._require()
-        reachable(self._to.database)
+        reachable(self._to.database, "--to")
         with closing(self._house), Staging(self._to, self._house) as staging:
             move = mark.move if mark is not None else self._id()
             if mark is not None and staging.holder() == move:
@@ -145,7 +152,7 @@ class Mover:
         """One for all tries from this folder; another folder's cell of the same name has another."""
         path = self._settings.data / "moving"
         if not path.exists():
-            _write(path, uuid4().hex)
+            write_synced(path, uuid4().hex)
         return path.read_text(encoding="ascii")
 
     def _copy_while_it_runs(self, staging: Staging) -> None:
@@ -175,8 +182,9 @@ class Mover:
             raise
         try:
             staging.give_name()
-        except Misconfigured:
-            self._stay()
+        except KeptError as error:
+            if not is_in_doubt(error):
+                self._stay()
             raise
 
     def _stay(self) -> None:
@@ -194,20 +202,10 @@ class Mover:
             "position": head.position,
             "root": head.root.hex(),
         }
-        _write(self._settings.data / MOVED, json.dumps(told) + "\n")
+        write_synced(self._settings.data / MOVED, json.dumps(told) + "\n")
         (self._settings.data / "moving").unlink(missing_ok=True)
         return Moved(self._address, head.position, head.root.hex(), ran, stopped_s)
 
     def _thaw(self) -> None:
         thaw(self._keys)
         thaw(self._log)  # last: while it is frozen, the move can be told from one that never began
-
-
-def _write(path: Path, text: str) -> None:
-    """All of it, on the disk, or nothing."""
-    unready = path.with_name(f"{path.name}.new")
-    unready.write_text(text, encoding="utf-8")
-    unready.chmod(0o600)
-    synced(unready)
-    unready.replace(path)
-    synced(path.parent)

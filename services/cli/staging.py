@@ -15,7 +15,7 @@ from psycopg import errors as pg
 from services.cli.table import SERVICES, make_tables
 from services.kernel.config import Settings
 from services.kernel.database import Row, Session
-from services.kernel.errors import KeptError, Misconfigured, Refused, Unavailable
+from services.kernel.errors import InDoubt, KeptError, Misconfigured, Refused, Unavailable
 from services.kernel.house import House
 from services.kernel.log.transfer import (
     AT_ONCE,
@@ -38,10 +38,12 @@ REQUEST = "request"
 # These grow with the log, and are copied with it; all other tables in the end, whole.
 GROWING = (LOG, REQUEST, "stream")
 NAMESPACES = ("log", "keys", *(f"views_{service.name}" for service in SERVICES))
+IN_DOUBT = "move-in-doubt"
 
 
-class InDoubt(Unavailable):
-    """The connection was lost while the cell got its name; it may have it."""
+def is_in_doubt(error: KeptError) -> bool:
+    """Whether the connection was lost while the cell got its name: it may have it."""
+    return error.slug == IN_DOUBT
 
 
 class Staging:
@@ -208,7 +210,11 @@ class Staging:
     # After
 
     def give_name(self) -> None:
-        """From this commit on the cell lives there. Raises Misconfigured where somebody has taken the name meanwhile."""
+        """From this commit on the cell lives there.
+
+        Raises Misconfigured where somebody has taken the name meanwhile; move-in-doubt; what else the storage refuses, and
+        then it does not live there.
+        """
         try:
             with self._postgres.write() as session:
                 session.execute("SET LOCAL synchronous_commit = on")
@@ -219,9 +225,9 @@ class Staging:
             raise Misconfigured(
                 f"somebody has just made a cell {self._settings.cell!r} there; choose another database"
             ) from error
-        except Unavailable as error:
-            raise InDoubt(
-                "move-in-doubt", "it is not known whether the cell lives there now; run the same again"
+        except InDoubt as error:
+            raise Unavailable(
+                IN_DOUBT, "it is not known whether the cell lives there now; run the same again"
             ) from error
 
     def _root_at(self, position: int) -> bytes:

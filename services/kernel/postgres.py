@@ -29,9 +29,11 @@ class Postgres(Database):
         uuid="UUID", bytes="BYTEA", for_update=" FOR UPDATE OF h", byte_order=' COLLATE "C"', one_call=True
     )
 
-    def __init__(self, address: str, schema: str) -> None:
+    def __init__(self, address: str, schema: str, *, given_as: str = "KEPT_DATABASE") -> None:
+        """`given_as` is what names the address to whoever gave it."""
         super().__init__()
         self.address = address
+        self._given_as = given_as
         self.schema = schema
 
     def exists(self) -> bool:
@@ -54,7 +56,10 @@ class Postgres(Database):
 
     @contextmanager
     def alone(self, what: str, *, wait: bool = True) -> Iterator[bool]:
-        """Whether nobody else, on any machine, is in a block with the same name; without waiting it may be False."""
+        """Whether nobody else, on any machine, is in a block with the same name; without waiting it may be False.
+
+        Raises Unavailable (storage-lost) at the end where the connection was lost: somebody else may have been in it too.
+        """
         with self._connection() as connection, self._translated():
             # Whoever is before us may make tables for longer than any change takes.
             connection.execute("SET lock_timeout = 0")
@@ -62,11 +67,17 @@ class Postgres(Database):
             row = connection.execute(f"SELECT {function}(hashtextextended(%s, 0))", (what,)).fetchone()
             mine = bool(wait or row[0])
             connection.execute(SQL("SET lock_timeout = {}").format(f"{PATIENCE_S}s"))
+            unlock = "SELECT pg_advisory_unlock(hashtextextended(%s, 0))"
             try:
                 yield mine
-            finally:
-                if mine and not connection.closed:
-                    connection.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (what,))
+            except BaseException:
+                if mine:
+                    with suppress(psycopg.Error):  # a lost connection has released it; what failed in it is told
+                        connection.execute(unlock, (what,))
+                raise
+            row = connection.execute(unlock, (what,)).fetchone() if mine else (True,)
+            if not (row and row[0]):
+                raise Unavailable("storage-lost", "the lock was lost: somebody else may have worked at the same time")
 
     def insert_rows(self, session: Session, table: str, types: Mapping[str, str], rows: Sequence[Row]) -> None:
         assert isinstance(session, _Session)
@@ -84,7 +95,7 @@ class Postgres(Database):
             session.execute("SELECT pg_logical_emit_message(true, 'kept', '')")
 
     def _connect(self) -> psycopg.Connection[Any]:
-        connection = connect(self.address, f"kept:{self.schema}")
+        connection = connect(self.address, f"kept:{self.schema}", given_as=self._given_as)
         connection.execute(
             SQL("SET search_path TO {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}").format(
                 Identifier(self.schema), *(f"{seconds}s" for seconds in (PATIENCE_S, STANDS_STILL_S))
@@ -130,7 +141,7 @@ class Postgres(Database):
             case pg.IdleInTransactionSessionTimeout() | pg.TransactionTimeout():  # no OperationalError of psycopg's
                 return Unavailable("storage-lost", "PostgreSQL ended a transaction that had stood still; try again")
             case psycopg.OperationalError() if error.sqlstate is None and _REFUSED.search(str(error)):
-                return Misconfigured(f"PostgreSQL refuses the address in KEPT_DATABASE: {error}")
+                return Misconfigured(f"PostgreSQL refuses the address in {self._given_as}: {error}")
             case psycopg.OperationalError():
                 return Unavailable("storage-lost", "the connection to PostgreSQL was lost or refused; try again")
         return error

@@ -26,12 +26,12 @@ BOUNDS: dict[str, str] = {
 }
 
 
-def connect(address: str, name: str) -> psycopg.Connection[Any]:
+def connect(address: str, name: str, *, given_as: str = "KEPT_DATABASE") -> psycopg.Connection[Any]:
     """Autocommitting; the server knows it by that name. Raises Misconfigured, psycopg.OperationalError."""
     try:
         return psycopg.connect(_bounded(address), autocommit=True, application_name=name)
     except psycopg.ProgrammingError as error:  # not told: it may repeat a password
-        raise Misconfigured("KEPT_DATABASE is no address that PostgreSQL understands") from error
+        raise Misconfigured(f"{given_as} is no address that PostgreSQL understands") from error
 
 
 @lru_cache(maxsize=16)

@@ -22,7 +22,7 @@ from tests.history import Played
 from tests.scene import register_customer
 
 NOW = datetime(2024, 5, 6, 8, 0, tzinfo=UTC)
-SETTINGS = ("DATA", "CELL", "DATABASE", "ENV", "OTLP_ENDPOINT", "MASTER_KEY_FILE", "MOVE_TO")
+SETTINGS = ("DATA", "CELL", "DATABASE", "ENV", "OTLP_ENDPOINT", "MASTER_KEY_FILE", "MOVE_TO", "RESTORE_OLD")
 
 
 def register(settings: Settings, *request_ids: str) -> list[Any]:

@@ -40,7 +40,7 @@ class Auditor:
 
     def restored(self, name: str, *options: object) -> House:
         to = beside(self.cell, name)
-        run_json("restore", self.backup, *options, settings=to)
+        run_json("restore", self.backup, "--epoch", 2, *options, settings=to)
         return House(to)
 
 

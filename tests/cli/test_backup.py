@@ -8,11 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from services.cli.backup import _copy_file, back_up
 from services.cli.backup_folder import ReadOnly
 from services.cli.shown import Shown
+from services.kernel.database import SQLite
 from services.kernel.house import House
 from services.kernel.log.transfer import Reader
 from tests.cli.keeping import beside, digest, files, register, run, run_json
@@ -175,6 +177,29 @@ def test_what_is_written_meanwhile_neither_gets_in_nor_makes_it_start_over(
     with closing(ReadOnly(to)) as copy, copy.read() as session:
         assert session.execute("SELECT max(position) FROM log").fetchone() == (before,)
     house.close()
+
+
+def test_postgres_is_not_kept_waiting_while_the_copy_is_synced(
+    postgres_cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends a transaction that stands still for long."""
+    settings = postgres_cell.settings
+    register(settings, "a")
+    waiting: list[tuple[str, str]] = []
+
+    def committed(database: SQLite, connection: sqlite3.Connection) -> None:
+        with psycopg.connect(settings.database) as admin:
+            sql = """SELECT application_name, state FROM pg_stat_activity
+                     WHERE application_name LIKE %s AND xact_start IS NOT NULL"""
+            waiting.extend(admin.execute(sql, (f"kept:{settings.cell}%",)).fetchall())
+        commit(database, connection)
+
+    commit = SQLite._commit
+    monkeypatch.setattr(SQLite, "_commit", committed)
+
+    run_json("backup", settings.data / "copy", settings=settings)
+
+    assert waiting == []
 
 
 class Writing(threading.Thread):

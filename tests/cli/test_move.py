@@ -13,14 +13,15 @@ import psycopg
 import pytest
 from kept.common.v1.record_pb2 import Record
 
-from services.cli import move
 from services.cli.addresses import without_password
+from services.cli.backup_folder import write_synced
 from services.cli.move import Mover
 from services.cli.shown import Shown
 from services.cli.staging import Staging
 from services.kernel.config import Settings
-from services.kernel.errors import Misconfigured, Unavailable
+from services.kernel.errors import InDoubt, Misconfigured, Unavailable
 from services.kernel.house import House
+from services.kernel.postgres import Postgres
 from tests.cli.keeping import differences, digest, records, register, run, run_json, types_after
 from tests.databases import Cell, new_cell
 from tests.kernel.toys import labelled, save
@@ -45,7 +46,7 @@ def here(there: Settings) -> Settings:
 
 
 def moved(here: Settings, there: Settings) -> Any:
-    return run_json("move", "--to", there.database, settings=here)
+    return run_json("move", settings=here, KEPT_MOVE_TO=there.database)
 
 
 def with_option(address: str, option: str) -> str:
@@ -76,7 +77,7 @@ def done(postgres: str) -> Iterator[Done]:
         old.require()
         old.log.append([save(labelled("jar", 1))])  # its connections and statements are warm
         before, whole, root = records(here), digest(here), old.log.head().root.hex()
-        told = run("move", "--to", with_option(postgres, f"password={PASSWORD}"), "--json", settings=here)
+        told = run("move", "--json", settings=here, KEPT_MOVE_TO=with_option(postgres, f"password={PASSWORD}"))
         assert told.exit_code == 0, told.stderr
         yield Done(here, there, told, receipts, before, whole, root, old)
         old.close()
@@ -146,11 +147,19 @@ def test_a_password_is_told_nowhere(done: Done) -> None:
         ("postgresql://ana@db/kept?password=pw&sslmode=require", "postgresql://ana@db/kept?sslmode=require"),
         ("postgresql://ana:pw@/kept?host=/run/pg", "postgresql://ana@/kept?host=%2Frun%2Fpg"),
         ("postgresql://db/kept", "postgresql://db/kept"),
+        ("postgresql://u:pw@h1:5432,h2:5433/db", "postgresql://u@/db?host=h1%2Ch2&port=5432%2C5433"),
+        ("postgresql://u:pw@[::1]:5432/db", "postgresql://u@/db?host=%3A%3A1&port=5432"),
+        (
+            "postgresql://u@db/kept?sslpassword=pw&passfile=%2Fhome%2Fu%2Fp",
+            "postgresql://u@db/kept?passfile=%2Fhome%2Fu%2Fp",
+        ),
     ],
 )
 def test_an_address_without_its_password(address: str, shown: str) -> None:
     assert without_password(address) == shown
-    assert psycopg.conninfo.conninfo_to_dict(shown).get("password") is None
+    parts = psycopg.conninfo.conninfo_to_dict(address)
+    public = {name: value for name, value in parts.items() if value != "pw"}
+    assert psycopg.conninfo.conninfo_to_dict(shown) == public
 
 
 # Refusals
@@ -160,7 +169,7 @@ def test_a_database_that_has_such_a_cell_is_refused_and_the_cell_goes_on(here: S
     register(there, "of another cell with this name")
     theirs = records(there)
 
-    done = run("move", "--to", there.database, settings=here)
+    done = run("move", settings=here, KEPT_MOVE_TO=there.database)
 
     assert (done.exit_code, "has a cell" in done.stderr) == (78, True)
     assert records(there) == theirs
@@ -174,8 +183,22 @@ def test_an_address_that_does_not_work_changes_nothing(here: Settings) -> None:
     assert register(here, "c")
 
 
+def test_a_wrong_address_is_told_as_the_option_that_has_it(here: Settings, there: Settings) -> None:
+    wrong = without_password(there.database).replace("kept_test", "no_kept_test")
+
+    done = run("move", "--to", wrong, settings=here)
+
+    assert (done.exit_code, "the address in --to" in done.stderr) == (78, True), done.stderr
+
+
+def test_a_password_as_an_argument_is_refused(here: Settings) -> None:
+    done = run("move", "--to", "postgresql://kept@127.0.0.1:1/kept?password=hunter2", settings=here)
+
+    assert (done.exit_code, "KEPT_MOVE_TO" in done.stderr, "hunter2" in done.output) == (2, True, False), done.stderr
+
+
 def test_a_folder_without_a_cell_is_told(tmp_path: Path, there: Settings) -> None:
-    done = run("move", "--to", there.database, settings=replace(there, data=tmp_path, database=""))
+    done = run("move", settings=replace(there, data=tmp_path, database=""), KEPT_MOVE_TO=there.database)
 
     assert (done.exit_code, "there is no SQLite cell" in done.stderr) == (78, True)
 
@@ -185,7 +208,7 @@ def test_a_cell_that_has_moved_and_whose_database_is_gone_is_not_moved_again(her
     with psycopg.connect(there.database, autocommit=True) as admin:
         admin.execute(f'ALTER SCHEMA "{there.cell}_log" RENAME TO "{there.cell}_gone"')
 
-    done = run("move", "--to", there.database, settings=here)
+    done = run("move", settings=here, KEPT_MOVE_TO=there.database)
 
     assert (done.exit_code, "restore it from a back-up" in done.stderr) == (78, True)
 
@@ -212,13 +235,13 @@ def crash_at(point: str, patch: pytest.MonkeyPatch) -> None:
 
         patch.setattr(Staging, "give_name", give_name)
     elif point == "finished":
-        patch.setattr(move, "_write", _crash_writing("moved.json"))
+        patch.setattr("services.cli.move.write_synced", _crash_writing("moved.json"))
     else:
         patch.setattr(Staging, point, crashed)
 
 
 def _crash_writing(name: str) -> Callable[[Path, str], None]:
-    really = move._write
+    really = write_synced
 
     def write(path: Path, text: str) -> None:
         if path.name == name:
@@ -295,7 +318,7 @@ def test_a_beginning_that_is_not_of_this_very_log_is_not_used(
         session.execute("UPDATE log SET leaf = zeroblob(32) WHERE position = 1")
     house.close()
 
-    done = run("move", "--to", there.database, "--quiet", settings=here)
+    done = run("move", "--quiet", settings=here, KEPT_MOVE_TO=there.database)
 
     assert (done.exit_code, "record-changed at position 1" in done.stderr) == (1, True)
 
@@ -308,11 +331,32 @@ def test_what_fails_while_it_is_stopped_leaves_the_cell_where_it_was(
 
     with monkeypatch.context() as patch:
         patch.setattr(Staging, "copy_rest", full)
-        done = run("move", "--to", there.database, settings=here)
+        done = run("move", settings=here, KEPT_MOVE_TO=there.database)
 
     assert (done.exit_code, "nothing was moved" in done.stderr) == (1, True)
     assert register(here, "c")
     assert moved(here, there)["events"] == len(records(here))
+
+
+@pytest.mark.parametrize("in_doubt", [True, False])
+def test_only_a_commit_whose_end_was_not_heard_leaves_the_cell_frozen(
+    here: Settings, there: Settings, monkeypatch: pytest.MonkeyPatch, *, in_doubt: bool
+) -> None:
+    def refused(_: Postgres, __: object) -> None:
+        raise InDoubt if in_doubt else Unavailable("storage-full", "the database server's disk is full")
+
+    def give_name(staging: Staging) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Postgres, "_commit", refused)
+            named(staging)
+
+    named = Staging.give_name
+    with monkeypatch.context() as patch:
+        patch.setattr(Staging, "give_name", give_name)
+        done = run("move", settings=here, KEPT_MOVE_TO=there.database)
+
+    says = "move-in-doubt" if in_doubt else "nothing was moved"
+    assert (done.exit_code, says in done.stderr, accepts(here)) == (1, True, not in_doubt), done.stderr
 
 
 def test_a_move_that_was_interrupted_can_be_abandoned(
@@ -325,7 +369,7 @@ def test_a_move_that_was_interrupted_can_be_abandoned(
     refused = run("digest", settings=here)
     assert (refused.exit_code, "--abandon to stay here" in refused.stderr) == (78, True)
 
-    done = run("move", "--to", there.database, "--abandon", settings=here)
+    done = run("move", "--abandon", settings=here, KEPT_MOVE_TO=there.database)
 
     assert done.exit_code == 0, done.stderr
     assert register(here, "c")
@@ -342,7 +386,7 @@ def test_a_move_that_is_done_cannot_be_abandoned_nor_go_elsewhere(
     elsewhere = with_option(there.database, "application_name=kept")
 
     for address, options in ((there.database, ["--abandon"]), (elsewhere, []), (elsewhere, ["--abandon"])):
-        done = run("move", "--to", address, *options, settings=here)
+        done = run("move", *options, settings=here, KEPT_MOVE_TO=address)
 
         says = "lives at" if address == there.database else f"moving, to {without_password(there.database)}"
         assert (done.exit_code, says in done.stderr) == (78, True), done.stderr

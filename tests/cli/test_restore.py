@@ -38,7 +38,7 @@ from tests.cli.keeping import (
 )
 from tests.databases import Cell
 
-SURE = "--nothing-published"
+SURE = ("--nothing-published", "--epoch", 2)
 
 
 def backed_up(settings: Settings, *request_ids: str, name: str = "copy") -> Path:
@@ -71,7 +71,7 @@ def test_the_restored_streams_are_the_backed_up_ones(cell: Cell, onto: str, post
         lose(cell)
     to = beside(cell.settings, "new", postgres if onto == "postgres" else "")
 
-    told = restored(folder, to, SURE)
+    told = restored(folder, to, *SURE)
 
     assert (told["epoch"], told["restored_to"], told["published_to"]) == (2, len(before), len(before))
     assert records(to)[: len(before)] == before
@@ -90,7 +90,7 @@ def lose(cell: Cell) -> None:
 def test_a_restored_cell_goes_on(sqlite_cell: Cell) -> None:
     folder = backed_up(sqlite_cell.settings, "a")
     to = beside(sqlite_cell.settings, "new")
-    restored(folder, to, SURE)
+    restored(folder, to, *SURE)
 
     (again, new) = register(to, "a", "b")
 
@@ -108,7 +108,7 @@ def test_published_positions_are_filled_and_never_given_away(sqlite_cell: Cell) 
     (lost,) = register(sqlite_cell.settings, "lost")
     to = beside(sqlite_cell.settings, "new")
 
-    told = restored(folder, to, "--published", lost.position)
+    told = restored(folder, to, "--published", lost.position, "--epoch", 2)
 
     assert told["positions_filled"] == lost.position - position
     assert types_after(to, position) == ["PositionLost"] * (lost.position - position) + ["EpochStarted"]
@@ -130,14 +130,14 @@ def test_the_old_log_says_how_far_it_was(sqlite_cell: Cell) -> None:
 def test_an_old_folder_whose_cell_has_moved_is_not_taken_for_the_cell(sqlite_cell: Cell, postgres: str) -> None:
     """Its files end where it moved: what was published since is elsewhere."""
     folder = backed_up(sqlite_cell.settings, "a")
-    run_json("move", "--to", postgres, settings=sqlite_cell.settings)
+    run_json("move", settings=sqlite_cell.settings, KEPT_MOVE_TO=postgres)
     register(replace(sqlite_cell.settings, database=postgres), "lost")
     to = beside(sqlite_cell.settings, "new")
 
     done = run("restore", folder, "--old", sqlite_cell.settings.data, settings=to)
 
     assert (done.exit_code, f"has moved: give --old {without_password(postgres)}" in done.stderr) == (78, True)
-    told = restored(folder, to, "--old", postgres)
+    told = run_json("restore", folder, settings=to, KEPT_RESTORE_OLD=postgres)
     assert told["published_to"] == head(replace(sqlite_cell.settings, database=postgres))
 
 
@@ -159,7 +159,7 @@ def test_the_greatest_of_what_is_known_counts(sqlite_cell: Cell) -> None:
     to, other = beside(sqlite_cell.settings, "new"), beside(sqlite_cell.settings, "other")
 
     assert restored(folder, to, "--old", sqlite_cell.settings.data, "--published", end + 7)["published_to"] == end + 7
-    assert restored(folder, other, "--published", 1)["published_to"] == end
+    assert restored(folder, other, "--published", 1, "--epoch", 2)["published_to"] == end
 
 
 def test_who_does_not_say_how_far_it_was_read_is_told_how_to_find_out(sqlite_cell: Cell) -> None:
@@ -177,7 +177,7 @@ def test_more_positions_than_can_be_meant_are_refused(sqlite_cell: Cell) -> None
     folder = backed_up(sqlite_cell.settings, "a")
     to = beside(sqlite_cell.settings, "new")
 
-    done = run("restore", folder, "--published", 10**12, settings=to)
+    done = run("restore", folder, "--published", 10**12, "--epoch", 2, settings=to)
 
     assert (done.exit_code, "too-many-lost" in done.stderr) == (1, True)
     assert not (to.data / "log.db").exists()
@@ -186,10 +186,10 @@ def test_more_positions_than_can_be_meant_are_refused(sqlite_cell: Cell) -> None
 def test_a_second_restore_is_a_third_epoch(sqlite_cell: Cell) -> None:
     folder = backed_up(sqlite_cell.settings, "a")
     second, third, fourth = (beside(sqlite_cell.settings, name) for name in ("second", "third", "fourth"))
-    restored(folder, second, SURE)
+    restored(folder, second, *SURE)
     run_json("backup", second.data / "copy", settings=second)
 
-    assert restored(second.data / "copy", third, SURE)["epoch"] == 3
+    assert restored(second.data / "copy", third, "--nothing-published", "--epoch", 3)["epoch"] == 3
     assert restored(folder, fourth, "--old", second.data)["epoch"] == 3  # the same back-up again: not epoch 2 twice
     assert types_after(fourth, 0).count("EpochStarted") == 1
 
@@ -237,7 +237,7 @@ def test_a_damaged_backup_is_refused_by_name(
     if file == "manifest.json" and harm is cut:
         cut(folder / file)  # the first byte is only a line break
 
-    done = run("restore", folder, SURE, settings=to)
+    done = run("restore", folder, *SURE, settings=to)
 
     assert (done.exit_code, says in done.stderr) == (code, True), done.stderr
     assert not (to.data / "log.db").exists()
@@ -251,7 +251,7 @@ def test_a_log_that_was_changed_before_it_was_backed_up_is_refused(sqlite_cell: 
     manifest["files"]["log.db"] = described(folder / "log.db")
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
-    done = run("restore", folder, SURE, settings=beside(sqlite_cell.settings, "new"))
+    done = run("restore", folder, *SURE, settings=beside(sqlite_cell.settings, "new"))
 
     assert (done.exit_code, "record-changed at position 2" in done.stderr) == (1, True)
 
@@ -260,7 +260,7 @@ def test_only_an_empty_place_takes_a_restore(cell: Cell) -> None:
     folder = backed_up(cell.settings, "a")
     before = records(cell.settings)
 
-    done = run("restore", folder, SURE, settings=cell.settings)
+    done = run("restore", folder, *SURE, settings=cell.settings)
 
     assert (done.exit_code, "already; restore into an empty place" in done.stderr) == (78, True)
     assert records(cell.settings) == before
@@ -269,7 +269,7 @@ def test_only_an_empty_place_takes_a_restore(cell: Cell) -> None:
 def test_another_cells_backup_is_refused(sqlite_cell: Cell) -> None:
     folder = backed_up(sqlite_cell.settings, "a")
 
-    done = run("restore", folder, SURE, settings=replace(beside(sqlite_cell.settings, "new"), cell="other"))
+    done = run("restore", folder, *SURE, settings=replace(beside(sqlite_cell.settings, "new"), cell="other"))
 
     assert (done.exit_code, f"of the cell {sqlite_cell.settings.cell!r}" in done.stderr) == (78, True)
 
@@ -279,7 +279,7 @@ def test_a_wrong_master_key_is_told_at_once(sqlite_cell: Cell) -> None:
     wrong = sqlite_cell.settings.data / "wrong.key"
     wrong.write_bytes(b64encode(b"k" * 32))
 
-    done = run("restore", folder, SURE, settings=replace(beside(sqlite_cell.settings, "new"), master_key=wrong))
+    done = run("restore", folder, *SURE, settings=replace(beside(sqlite_cell.settings, "new"), master_key=wrong))
 
     assert (done.exit_code, "does not open the key store" in done.stderr) == (78, True)
 
@@ -287,12 +287,12 @@ def test_a_wrong_master_key_is_told_at_once(sqlite_cell: Cell) -> None:
 def test_a_restore_that_was_interrupted_starts_over(sqlite_cell: Cell) -> None:
     folder = backed_up(sqlite_cell.settings, "a")
     to = beside(sqlite_cell.settings, "new")
-    restored(folder, to, SURE)
+    restored(folder, to, *SURE)
     # As a crash between the two files leaves it.
     (to.data / "restore.part").mkdir()
     (to.data / "log.db").rename(to.data / "restore.part" / "log.db")
 
-    restored(folder, to, SURE)
+    restored(folder, to, *SURE)
 
     assert {"log.db", "keys.db"} <= files(to.data)
     assert "restore.part" not in files(to.data)
@@ -351,7 +351,7 @@ def test_nor_when_only_another_backup_or_an_auditor_tells_of_it(erased: tuple[Se
 
     for name, source in (("one", settings.data / "later"), ("two", events)):
         to = beside(settings, name)
-        restored(folder, to, SURE, "--erasures", source)
+        restored(folder, to, *SURE, "--erasures", source)
         assert live_keys(to, subject) == 0
 
 
@@ -366,7 +366,7 @@ def test_a_backup_that_has_the_event_but_still_the_key_destroys_it(erased: tuple
     (later / "manifest.json").write_text(json.dumps(manifest))
     to = beside(settings, "new")
 
-    restored(later, to, SURE)
+    restored(later, to, *SURE)
 
     assert live_keys(to, subject) == 0
 
@@ -375,7 +375,7 @@ def test_what_cannot_be_known_is_said(erased: tuple[Settings, Path, UUID]) -> No
     settings, folder, subject = erased
     to = beside(settings, "new")
 
-    done = run("restore", folder, SURE, "--quiet", settings=to)
+    done = run("restore", folder, *SURE, "--quiet", settings=to)
 
     assert done.exit_code == 0, done.stderr
     assert "who was erased after the back-up cannot be known from here" in done.stdout
@@ -387,6 +387,6 @@ def test_what_is_no_source_of_erasures_is_refused(sqlite_cell: Cell, tmp_path: P
     source = tmp_path / "notes.txt"
     source.write_text("Ana asked to be forgotten\n")
 
-    done = run("restore", folder, SURE, "--erasures", source, settings=beside(sqlite_cell.settings, "new"))
+    done = run("restore", folder, *SURE, "--erasures", source, settings=beside(sqlite_cell.settings, "new"))
 
     assert (done.exit_code, "kept audit stream --json" in done.stderr) == (78, True)

@@ -105,7 +105,7 @@ def test_a_cell_under_load_moves_and_every_acknowledged_command_is_there_once(
     assert differences(moved_settings) == {}
 
     again = replace(settings, data=tmp_path / "again", database="")
-    restored = run_json("restore", live, "--old", postgres, settings=again)
+    restored = run_json("restore", live, settings=again, KEPT_RESTORE_OLD=postgres)
 
     assert restored["published_to"] >= on_postgres["position"]
     known = {receipt.id: receipt.position for receipt in receipts if receipt.position <= backed_up["position"]}

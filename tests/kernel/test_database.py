@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -292,3 +292,45 @@ def one(database: Database) -> int:
         row = session.execute("SELECT 1").fetchone()
     assert row is not None
     return int(row[0])
+
+
+def test_who_loses_the_lock_of_a_block_is_told_at_its_end(postgres: str) -> None:
+    database = Postgres(postgres, "public")
+
+    with pytest.raises(Unavailable) as refused, closing(database), database.alone("toys"):
+        end_sessions(postgres, "kept:public")
+
+    assert refused.value.slug == "storage-lost"
+
+
+def test_a_lock_that_somebody_took_away_is_told_as_well(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As behind a pooler, that gives every statement another session."""
+    database = Postgres(postgres, "public")
+    asked = psycopg.Connection.execute
+
+    def elsewhere(connection: Any, sql: Any, *given: Any, **named: Any) -> Any:
+        return (
+            asked(connection, sql, *given, **named) if "unlock" not in str(sql) else asked(connection, "SELECT false")
+        )
+
+    with pytest.raises(Unavailable, match="lock was lost"), closing(database), database.alone("toys"):
+        monkeypatch.setattr(psycopg.Connection, "execute", elsewhere)
+
+
+def test_what_fails_in_a_block_is_told_though_its_lock_is_lost(postgres: str) -> None:
+    database = Postgres(postgres, "public")
+
+    def work() -> None:
+        end_sessions(postgres, "kept:public")
+        raise KeyError("what failed")
+
+    with pytest.raises(KeyError, match="what failed"), closing(database), database.alone("toys"):
+        work()
+
+
+def end_sessions(address: str, name: str) -> None:
+    """Returns when they are gone."""
+    with psycopg.connect(address, autocommit=True) as admin:
+        sql = """SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+                 WHERE application_name = %s AND datname = current_database()"""
+        assert all(ended for (ended,) in admin.execute(sql, (name,)).fetchall())
