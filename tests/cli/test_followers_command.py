@@ -17,7 +17,7 @@ from kept.cell.v1.events_pb2 import ParkedKeyReleased
 from services.cli.columns import spell_age, spell_bytes
 from services.cli.log_stats import _most
 from services.cli.main import main
-from services.cli.table import SERVICES, migrate
+from services.cli.table import RELAY, SERVICES, migrate
 from services.kernel.cell import start_history
 from services.kernel.clock import FixedClock
 from services.kernel.house import House
@@ -116,9 +116,37 @@ def test_every_follower_of_the_cell_is_told_with_its_lag_and_who_works_for_it(op
 @ON_SQLITE
 def test_somebody_else_who_follows_is_told_too(opened: House) -> None:
     with opened.log.database.write() as session:
-        Positions(session).register("relay")
+        Positions(session).register("auditor")
 
-    assert (told()["followers"][-1]["name"], told()["followers"][-1]["kind"]) == ("relay", "other")
+    assert (told()["followers"][-1]["name"], told()["followers"][-1]["kind"]) == ("auditor", "other")
+
+
+def test_the_relay_is_told_where_there_is_a_broker_or_where_it_works(
+    opened: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened.log.database.write() as session:
+        Positions(session).register(RELAY)
+
+    assert [one["name"] for one in told()["followers"]] == NAMES, "nobody runs it, so it is behind nothing"
+    monkeypatch.setenv("KEPT_BROKER", "amqp://broker")
+    assert (told()["followers"][-1]["name"], told()["followers"][-1]["kind"]) == (RELAY, "relay")
+    monkeypatch.delenv("KEPT_BROKER")
+    opened.leases.take(RELAY)
+    assert follower(RELAY)["lease"]["process"] == this_process()
+
+
+def test_a_migration_by_somebody_without_the_broker_leaves_the_relay_where_it_is(opened: House) -> None:
+    """Begun anew at 0, it would publish the whole log again."""
+    recorded(opened, 3)
+    with opened.log.database.write() as session:
+        Positions(session).register(RELAY)
+    stand(opened, RELAY, 3)
+
+    migrated = run("migrate")
+
+    assert migrated.exit_code == 0, migrated.output
+    with opened.log.database.read() as session:
+        assert Positions(session).all()[RELAY] == 3
 
 
 @ON_SQLITE
