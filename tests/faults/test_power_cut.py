@@ -179,6 +179,7 @@ def test_a_power_cut_takes_nothing_that_was_told(memory: Path, figures: Figures)
     figures(images=seen, boundaries=boundaries_of(journal), acknowledged=told, lost=0, corrupt=0, seed=SEED)
 
 
+@takes_long
 def test_files_that_are_not_synced_at_each_commit_lose_what_was_told(
     memory: Path, figures: Figures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
