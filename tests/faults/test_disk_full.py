@@ -17,9 +17,9 @@ from google.protobuf.message import Message
 
 from services.kernel.clock import FixedClock
 from services.kernel.errors import Unavailable
-from tests.faults.conftest import Figures
 from tests.faults.disk import Disk, recorded
 from tests.faults.forms import FORM, takes_long, times
+from tests.figures import Figures
 from tests.history import Played, played, verified
 from tests.kept import ROOT
 from tests.needed import missing

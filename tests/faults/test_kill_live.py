@@ -10,10 +10,10 @@ from kept.common.v1.record_pb2 import Record
 
 from services.kernel.config import read_settings
 from services.kernel.house import House
-from tests.faults.conftest import Figures
 from tests.faults.forms import takes_long, times
 from tests.faults.live import ALL, LiveCell, People, assert_each_is_there_once, live_cell, wait_until_all_is_read
 from tests.faults.processes import cell_processes, ends, looked_for
+from tests.figures import Figures
 
 # The API more often: it is the one that tells people what was recorded.
 VICTIMS = ("api", "api", "api", "worker", "sender", "streams", "supervisor")

@@ -26,10 +26,10 @@ from services.kernel.events import log_event
 from services.kernel.house import House
 from services.kernel.log.port import Recorded
 from services.kernel.merkle import Edge, leaf_hash
-from tests.faults.conftest import Figures
 from tests.faults.disk import Disk, Done, recorded
 from tests.faults.forms import takes_long, times
 from tests.faults.power import Image, boundaries_of, images
+from tests.figures import Figures
 from tests.history import Played, played, verified
 from tests.scene import edited, install_item, open_case, register_customer
 
