@@ -2,6 +2,7 @@
 
 from tests.broker import broker, copy
 from tests.databases import address, cell, emptied, house, own_house, postgres, postgres_cell, sqlite_cell, sqlite_house
+from tests.figures import figures, pytest_terminal_summary, totals
 
 __all__ = [
     "address",
@@ -9,10 +10,13 @@ __all__ = [
     "cell",
     "copy",
     "emptied",
+    "figures",
     "house",
     "own_house",
     "postgres",
     "postgres_cell",
+    "pytest_terminal_summary",
     "sqlite_cell",
     "sqlite_house",
+    "totals",
 ]

@@ -19,7 +19,8 @@ from random import SystemRandom
 from typing import Any, LiteralString
 
 import psycopg
-import pytest
+
+from tests.needed import missing
 
 READY_WITHIN_S = 30.0
 # Below those that outgoing connections take: nobody gets the port while its server is down.
@@ -199,10 +200,7 @@ def postgres_pair() -> Iterator[tuple[PrivatePostgres, PrivatePostgres]]:
 
 def _made(stack: ExitStack) -> PrivatePostgres:
     if _binaries() is None:
-        reason = "no PostgreSQL server is installed: install the development dependencies"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("no PostgreSQL server is installed: install the development dependencies")
     # Not in pytest's own folder, which only its owner may enter: PostgreSQL refuses to run as root.
     folder = Path(tempfile.mkdtemp(prefix="kept-pg-"))
     _give_away(folder)

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-import pytest
+from tests.needed import missing
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -14,9 +14,6 @@ def shared_data(relative: str) -> Path:
     Skips the test with the reason where it is missing; in CI, where it has to be present, fails it.
     """
     path = Path(os.environ.get("KEPT_SHARED_DATA") or REPOSITORY.parent / "shared" / "data") / relative
-    if path.exists():
-        return path
-    reason = f"{path} is missing; set KEPT_SHARED_DATA to the folder that holds {relative}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
+    if not path.exists():
+        missing(f"{path} is missing; set KEPT_SHARED_DATA to the folder that holds {relative}")
+    return path

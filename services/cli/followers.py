@@ -5,25 +5,30 @@ import getpass
 import json
 import os
 import uuid
-from contextlib import closing
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import click
-from kept.cell.v1.service_pb2 import ReleaseParkedRequest
+from kept.cell.v1.service_pb2 import DESCRIPTOR, ReleaseParkedRequest
+from kept.common.v1.record_pb2 import Receipt
 
-from services.cli.cell import open_cell
-from services.cli.client import CellError, Client, RefusedError
+from services.cli.client import CellError, Client, Connection, RefusedError
 from services.cli.followers_report import Report, as_text, facts, read_report
-from services.kernel.cell import wait_until
-from services.kernel.config import read_settings
-from services.kernel.errors import Unavailable
+from services.cli.up import only_cell_in, running_cell
+from services.kernel.application import ATTEMPTS
+from services.kernel.cell import CellApplication, wait_until
+from services.kernel.config import Settings, read_settings
+from services.kernel.errors import KeptError, Misconfigured, Unavailable, VersionConflict
 from services.kernel.house import House
 from services.kernel.log.positions import ParkedKey
+from services.kernel.rpc.cell_servicer import released
+from services.kernel.rpc.interceptors import identify
 
 DATA = click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of the cell.")
 CARRIED_OUT_WITHIN = timedelta(seconds=10)
+TENANT = "main"
 REASON = click.option("--reason", required=True, help="Why; it goes on the log.")
 
 
@@ -87,26 +92,76 @@ def _release(data: Path | None, name: str, key: str, reason: str, *, skip: bool)
         position=found[key].position if skip else 0,
         reason=reason,
     )
-    operator = f"user:{getpass.getuser().lower()}"
-    with open_cell(data, new=False) as connection, Client(replace(connection, principal=operator)) as client:
+    settings = read_settings(os.environ, data)
+    running = running_cell(settings)
+    receipt = _recorded(settings, request) if running is None else _asked_for(running["targets"], request)
+    click.echo(f"recorded at position {receipt.position}")
+    click.echo(_outcome(settings, data, name, key, receipt.position))
+
+
+def _asked_for(targets: Mapping[str, str], request: ReleaseParkedRequest) -> Receipt:
+    """Carried out by the cell that runs on this folder."""
+    connection = Connection(dict(targets), tenant=TENANT, principal=_operator())
+    with Client(connection) as client:
         try:
-            receipt = client.call("cell", "ReleaseParked", request).receipt
+            receipt: Receipt = client.call("cell", "ReleaseParked", request).receipt
         except RefusedError as error:
             raise click.ClickException(error.message) from error
         except CellError as error:
             raise click.ClickException(str(error)) from error
-        click.echo(f"recorded at position {receipt.position}")
-        click.echo(_outcome(data, name, key, receipt.position))
+    return receipt
+
+
+def _recorded(settings: Settings, request: ReleaseParkedRequest) -> Receipt:
+    """Recorded from here, as an API process would have: the cell's own processes may be on other machines, and a second
+    set of them is the last thing that an operator wants."""
+    method = f"/{DESCRIPTOR.services_by_name['CellService'].full_name}/ReleaseParked"
+    with closing(House(settings)) as house, _nothing_else_runs(house):
+        house.require()
+        application = CellApplication(house.recorder, house.keys, house.clock)
+        for left in reversed(range(ATTEMPTS)):
+            try:
+                return released(application, identify(method, _operator(), TENANT), request)
+            except Misconfigured:
+                raise
+            except (Unavailable, VersionConflict) as error:  # the same request id finds out what became of it
+                if not left:
+                    raise click.ClickException(str(error)) from error
+            except KeptError as error:
+                raise click.ClickException(str(error)) from error
+    raise AssertionError("the last attempt returns or raises")
+
+
+@contextmanager
+def _nothing_else_runs(house: House) -> Iterator[None]:
+    """On this folder: no cell starts, and nothing is moved or restored. On PostgreSQL the cell may run anywhere, and does not
+    mind. Raises CellRuns."""
+    if house.settings.database:
+        yield
+        return
+    house.make_folders()
+    with only_cell_in(house.settings):
+        yield
+
+
+def _operator() -> str:
+    """Whoever runs the command; in a container that knows no names, its number."""
+    try:
+        name = getpass.getuser().lower()
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        name = f"uid-{os.getuid()}"
+    return f"user:{name}"
 
 
 def _parked(report: Report, name: str) -> dict[str, ParkedKey]:
     return {one.key: one for one in report.named(name).standing.parked}
 
 
-def _outcome(data: Path | None, name: str, key: str, position: int) -> str:
+def _outcome(settings: Settings, data: Path | None, name: str, key: str, position: int) -> str:
     """What became of a release, once the follower has carried it out; it is not waited for long."""
-    house = House(read_settings(os.environ, data))
-    with closing(house):
+    if read_report(data).named(name).holder is None:
+        return f"nobody works for {name} now: it carries this out as soon as its worker runs"
+    with closing(House(settings)) as house:
         try:
             wait_until(
                 house.log.bell,

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from services.cli.columns import aligned, spell_age, spell_time
-from services.cli.table import SENDER, SERVICES
+from services.cli.table import RELAY, SENDER, SERVICES
 from services.kernel.clock import moment
 from services.kernel.config import read_settings
 from services.kernel.house import House
@@ -52,13 +52,18 @@ class Report:
 
 
 def read_report(data: Path | None) -> Report:
-    """Of all followers: each service's, the sender, then others. Raises Misconfigured where there is no log."""
+    """Of all followers: each service's, the sender, the relay, then others. Raises Misconfigured where there is no log.
+
+    Without a broker nobody runs the relay, and it is behind nothing; but who asks may only not have been told of the broker.
+    """
     house = House(read_settings(os.environ, data))
     with closing(house):
         house.log.require()
         views = [house.views_database(service.views.name) for service in SERVICES]
         found = [one for database in (house.log.database, *views) for one in standings_in(house.log, database)]
         holders = house.leases.holders([one.name for one in found])
+        if not house.settings.broker and RELAY not in holders:
+            found = [one for one in found if one.name != RELAY]
         types = _types(house, [key.position for one in found for key in one.parked])
         head = house.log.head()
         return Report(
@@ -84,6 +89,7 @@ def kinds() -> Iterator[tuple[str, str]]:
         yield from ((policy.name, "policy") for policy in service.policies)
         yield service.views.follower, "views"
     yield SENDER, "sender"
+    yield RELAY, "relay"
 
 
 def _kind(name: str) -> str:

@@ -13,7 +13,6 @@ from services.kernel.erasure import carry_out
 from services.kernel.errors import Misconfigured
 from services.kernel.house import House
 from services.kernel.lockstep import Lockstep
-from services.kernel.log.positions import Positions
 from services.kernel.policy import Policy, PolicyFollower
 from services.kernel.privacy import migrate_keys
 from services.kernel.views import ViewFollower, ViewSet
@@ -109,8 +108,6 @@ def _migrate_log(house: House) -> None:
     sender.migrate_sender(house.log, rank=len(deciders))
     with house.log.database.write() as session:
         Lockstep(session).keep_only(frozenset(decider.name for decider in deciders) | {SENDER})
-        if not house.settings.broker:
-            Positions(session).forget(RELAY)  # else it would lag behind for ever
 
 
 def deploy_policies(house: House, names: tuple[str, ...]) -> None:

@@ -41,7 +41,7 @@ def main(names: tuple[str, ...]) -> int:
         house = House(settings)
         house.require()
         if settings.follows_copy:
-            house.origin = CopySource(house.log, settings.broker)
+            house.read_from(CopySource(house.log, settings.broker))
         deploy_policies(house, names)
         run(house, names)
     except Misconfigured as error:

@@ -112,6 +112,7 @@ class Follow(Entrypoint):  # type: ignore[misc]  # nameko has no types
             lease.release()
         if ear is not None:
             ear.close()
+        self._follower.close()
 
     def _built(self) -> Follower:
         follower = self._make(self._house)

@@ -70,6 +70,9 @@ class Follower(ABC):
     def database(self) -> Database:
         """Where its position is, beside its effects."""
 
+    def close(self) -> None:  # noqa: B027 - most have nothing but their databases, which are the house's
+        """Lets go of what it has open, for as long as somebody else works, or for good."""
+
     @abstractmethod
     def _commit(self, batch: Batch) -> int:
         """Handles the batch in one transaction. Returns where the follower stands then. Raises Poisoned."""

@@ -3,7 +3,7 @@
 import fcntl
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from services.kernel.errors import Misconfigured
 from services.kernel.lease import FileLeases, Leases, PostgresLeases
 from services.kernel.log.bell import Bell, PostgresBell, SocketBell
 from services.kernel.log.event_log import EventLog
-from services.kernel.log.port import Source
+from services.kernel.log.port import Copy, Source
 from services.kernel.log.reader import SharedReader
 from services.kernel.log.recorder import LogRecorder
 from services.kernel.privacy import KeyStore, Sealer, read_master_key
@@ -27,6 +27,7 @@ class House:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._databases: dict[str, Database] = {}
+        self._closing = ExitStack()
 
     def make(self) -> None:
         """Makes the folders, the master key and the tables of the kernel; the services' are migrated by their own."""
@@ -96,8 +97,13 @@ class House:
 
     @cached_property
     def origin(self) -> Source:
-        """What this process's followers are served from: the log, unless the process sets a copy of it here."""
+        """What this process's followers are served from: the log, unless the process reads from a copy of it."""
         return self.log
+
+    def read_from(self, copy: Copy) -> None:
+        """This process's followers are served from it, from their start on. It is closed with the house."""
+        self.origin = copy
+        self._closing.callback(copy.close)
 
     @cached_property
     def source(self) -> Source:
@@ -137,6 +143,7 @@ class House:
         return Sealer(self.keys, self.settings.cell)
 
     def close(self) -> None:
+        self._closing.close()  # it may still be reading the databases
         if "leases" in self.__dict__:  # they are not opened only to be closed
             self.leases.close()
         for database in self._databases.values():

@@ -1,7 +1,11 @@
 """`kept followers`: who stands where, on both databases, and an operator's answer to what is parked."""
 
 import json
+import os
+import subprocess
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,15 +17,16 @@ from kept.cell.v1.events_pb2 import ParkedKeyReleased
 from services.cli.columns import spell_age, spell_bytes
 from services.cli.log_stats import _most
 from services.cli.main import main
-from services.cli.table import migrate
+from services.cli.table import RELAY, SERVICES, migrate
 from services.kernel.cell import start_history
 from services.kernel.clock import FixedClock
 from services.kernel.house import House
 from services.kernel.lease import this_process
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.positions import Parked, Positions
+from services.kernel.policy import PolicyFollower
 from tests.kept import cell_up
-from tests.kernel.toys import CLOSED, LABELLED, entry, events, given, labelled
+from tests.kernel.toys import CLOSED, LABELLED, drain, entry, events, given, labelled
 
 KEY = "7c5b0f1e-0000-4000-8000-000000000000"
 AN_HOUR = timedelta(hours=1)
@@ -111,9 +116,37 @@ def test_every_follower_of_the_cell_is_told_with_its_lag_and_who_works_for_it(op
 @ON_SQLITE
 def test_somebody_else_who_follows_is_told_too(opened: House) -> None:
     with opened.log.database.write() as session:
-        Positions(session).register("relay")
+        Positions(session).register("auditor")
 
-    assert (told()["followers"][-1]["name"], told()["followers"][-1]["kind"]) == ("relay", "other")
+    assert (told()["followers"][-1]["name"], told()["followers"][-1]["kind"]) == ("auditor", "other")
+
+
+def test_the_relay_is_told_where_there_is_a_broker_or_where_it_works(
+    opened: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened.log.database.write() as session:
+        Positions(session).register(RELAY)
+
+    assert [one["name"] for one in told()["followers"]] == NAMES, "nobody runs it, so it is behind nothing"
+    monkeypatch.setenv("KEPT_BROKER", "amqp://broker")
+    assert (told()["followers"][-1]["name"], told()["followers"][-1]["kind"]) == (RELAY, "relay")
+    monkeypatch.delenv("KEPT_BROKER")
+    opened.leases.take(RELAY)
+    assert follower(RELAY)["lease"]["process"] == this_process()
+
+
+def test_a_migration_by_somebody_without_the_broker_leaves_the_relay_where_it_is(opened: House) -> None:
+    """Begun anew at 0, it would publish the whole log again."""
+    recorded(opened, 3)
+    with opened.log.database.write() as session:
+        Positions(session).register(RELAY)
+    stand(opened, RELAY, 3)
+
+    migrated = run("migrate")
+
+    assert migrated.exit_code == 0, migrated.output
+    with opened.log.database.read() as session:
+        assert Positions(session).all()[RELAY] == 3
 
 
 @ON_SQLITE
@@ -218,6 +251,67 @@ def test_an_operator_skips_and_retries_in_a_running_cell(opened: House) -> None:
         ParkedKeyReleased(follower="case", key=KEY, reason="it is mended"),
     ]
     assert all(event.record.actor.startswith("user:") for event in releases)
+
+
+def test_where_no_cell_runs_a_release_is_recorded_and_nothing_is_started(
+    opened: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On PostgreSQL the cell may run on other machines: a second one here would send, and migrate, beside it."""
+    started: list[object] = []
+    monkeypatch.setattr(subprocess, "Popen", started.append)
+    given(opened.log, *(labelled("a", number) for number in range(1, 5)))
+    park(opened, "case", 1, 2)
+
+    done = run("followers", "skip", "case", KEY, "--reason", "it is old")
+    again = run("followers", "retry", "case", KEY, "--reason", "it is mended")
+
+    assert started == []
+    assert done.stdout.splitlines() == [
+        "recorded at position 5",
+        "nobody works for case now: it carries this out as soon as its worker runs",
+    ]
+    (release,) = [event for event in events(opened.log) if isinstance(event.body, ParkedKeyReleased)]
+    assert release.body == ParkedKeyReleased(follower="case", key=KEY, skip_first=True, position=1, reason="it is old")
+    assert (release.record.tenant, release.record.actor[:5]) == ("cell", "user:")
+    assert (again.exit_code, "case has yet to carry out the release at position 5" in again.stderr) == (1, True)
+    assert [key["position"] for key in follower("case")["parked"]] == [1]
+
+
+def test_a_follower_elsewhere_carries_out_what_is_recorded_here(opened: House) -> None:
+    given(opened.log, *(labelled("a", number) for number in range(1, 3)))
+    park(opened, "case", 1, 2)
+    (policy,) = (policy() for service in SERVICES for policy in service.policies if policy.name == "case")
+    carrying_out = PolicyFollower(policy, opened.log, opened.clock)
+    assert opened.leases.take("case") is not None
+    with closing(opened.log.bell.listen()) as ear, ThreadPoolExecutor(1) as elsewhere:
+
+        def works() -> None:
+            while not carrying_out.position() >= 3:
+                ear.wait(1)
+                drain(carrying_out)
+
+        worked = elsewhere.submit(works)
+        done = run("followers", "skip", "case", KEY, "--reason", "it is old")
+        worked.result()
+
+    assert done.stdout.splitlines()[0] == "recorded at position 3"
+    assert done.stdout.splitlines()[1] == f"case has nothing parked under {KEY} any more"
+
+
+@ON_SQLITE
+def test_an_operator_whom_the_system_has_no_name_for_is_told_by_number(
+    opened: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nameless() -> str:
+        raise KeyError("getpwuid(): uid not found: 10001")
+
+    monkeypatch.setattr("getpass.getuser", nameless)
+    given(opened.log, labelled("a", 1))
+    park(opened, "case", 1)
+
+    run("followers", "retry", "case", KEY, "--reason", "it is mended")
+
+    assert events(opened.log)[-1].record.actor == f"user:uid-{os.getuid()}"
 
 
 # kept log stats

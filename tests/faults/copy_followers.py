@@ -66,7 +66,7 @@ def main() -> int:
     house = House(settings)
     house.require()
     source = Counting(house.log, settings.broker)
-    house.origin = source
+    house.read_from(source)
     JarsWorker.house = house
     runner = ServiceRunner()
     runner.add_service(JarsWorker)

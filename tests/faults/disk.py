@@ -12,7 +12,7 @@ from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_int64, c_void_p
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import pytest
+from tests.needed import missing
 
 OK, FULL = 0, 13
 OPEN_CREATE = 0x4
@@ -203,5 +203,5 @@ def _library() -> Any:
     """The library that the sqlite3 module works with. A Python that hides it cannot be looked under."""
     library: Any = ctypes.CDLL(getattr(_sqlite3, "__file__", None))
     if not hasattr(library, "sqlite3_vfs_find"):
-        pytest.skip("this Python's SQLite library is built in and hidden; nothing can be put under it")
+        missing("this Python's SQLite library is built in and hidden; nothing can be put under it")
     return library

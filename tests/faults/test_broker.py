@@ -22,6 +22,7 @@ from services.kernel.ready import READY, READY_FD
 from services.kernel.views import ViewFollower
 from tests.broker import Copy, eventually, first_ones, relayed
 from tests.databases import Cell
+from tests.figures import Figures
 from tests.kernel.copying import through
 from tests.kernel.toys import Tally, given, jar_views, labelled
 from tests.kernel.toys import told as tally_told
@@ -137,7 +138,7 @@ def ends(process: "subprocess.Popen[str]") -> str:
 
 @pytest.mark.parametrize("fault", [Proxy.cut, Proxy.stall], ids=["stopped", "partitioned"])
 def test_without_the_broker_commands_and_followers_go_on(
-    plant: Plant, proxy: Proxy, fault: Callable[[Proxy], None]
+    plant: Plant, proxy: Proxy, figures: Figures, fault: Callable[[Proxy], None]
 ) -> None:
     plant.start(RELAY)
     followers = plant.start(FOLLOWERS)
@@ -154,9 +155,10 @@ def test_without_the_broker_commands_and_followers_go_on(
     plant.label("b", times=10)
     eventually(lambda: plant.all_is_followed() and plant.all_is_copied())
     eventually(lambda: plant.served_by_copy(followers))
+    figures(broker_away=1, events=plant.house.log.position(), lost=0, doubled=0)
 
 
-def test_messages_that_come_again_are_handled_once(plant: Plant, broker: str) -> None:
+def test_messages_that_come_again_are_handled_once(plant: Plant, broker: str, figures: Figures) -> None:
     copy = Copy(broker, plant.house)
     plant.label("a", "b", times=50)
     log: list[Recorded] = plant.house.log.read(0, 1000)
@@ -167,10 +169,14 @@ def test_messages_that_come_again_are_handled_once(plant: Plant, broker: str) ->
     plant.label("a", times=50)
     copy.put(plant.house.log.read(80, 40))
     eventually(lambda: plant.all_is_followed() and plant.all_is_copied())
+    head = plant.house.log.position()
+    again = len(copy.positions(upto=head)) - head
+    assert again > 0
+    figures(events=head, delivered_again=again, lost=0, doubled=0)
 
 
 def test_a_relay_that_is_killed_and_a_stream_that_is_deleted_leave_no_gap(
-    plant: Plant, proxy: Proxy, broker: str
+    plant: Plant, proxy: Proxy, broker: str, figures: Figures
 ) -> None:
     """Killed where it hurts: the broker has what was published, and the relay's position does not know."""
     copy = Copy(broker, plant.house)
@@ -198,3 +204,4 @@ def test_a_relay_that_is_killed_and_a_stream_that_is_deleted_leave_no_gap(
     head = plant.house.log.position()
     assert first_ones(copy.positions(upto=head)) == list(range(1, head + 1))
     assert "surely reaches position 0: publishing it again" in ends(relay)
+    figures(relays_killed=1, streams_deleted=1, events=head, lost=0, doubled=0)

@@ -19,8 +19,8 @@ from kept.sla.v1 import service_pb2 as sla
 
 from services.kernel.clock import FixedClock, micros, micros_of
 from services.kernel.events import LogEvent, log_event
-from tests.faults.conftest import Figures
 from tests.faults.forms import takes_long, times
+from tests.figures import Figures
 from tests.history import Played, played, verified
 from tests.kept import ROOT
 from tests.scene import edited, open_case, register_customer

@@ -17,11 +17,12 @@ from google.protobuf.message import Message
 
 from services.kernel.clock import FixedClock
 from services.kernel.errors import Unavailable
-from tests.faults.conftest import Figures
 from tests.faults.disk import Disk, recorded
 from tests.faults.forms import FORM, takes_long, times
+from tests.figures import Figures
 from tests.history import Played, played, verified
 from tests.kept import ROOT
+from tests.needed import missing
 from tests.scene import edited, install_item, open_case, register_customer
 
 NOW = datetime(2024, 5, 6, 8, 0, tzinfo=UTC)
@@ -141,13 +142,17 @@ def unexpected(refusal: Unavailable) -> None:
 IN_A_NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount")
 
 
+def needs_a_namespace() -> None:
+    if not (shutil.which("unshare") and subprocess.run([*IN_A_NAMESPACE, "true"], check=False).returncode == 0):
+        missing("needs a mount namespace of its own: unshare, and the right to use it")
+
+
 @takes_long
 @pytest.mark.skipif(FORM == "short", reason="test_bad_setup has a cell whose files may not grow; KEPT_FAULTS=long")
 def test_a_cell_on_a_small_disk_refuses_and_goes_on_when_the_disk_is_made_larger(
     memory: Path, figures: Figures
 ) -> None:
-    if not (shutil.which("unshare") and subprocess.run([*IN_A_NAMESPACE, "true"], check=False).returncode == 0):
-        pytest.skip("needs a mount namespace of its own: unshare, and the right to use it")
+    needs_a_namespace()
 
     done = subprocess.run(
         [*IN_A_NAMESPACE, sys.executable, "-m", "tests.faults.small_disk", str(memory)],

@@ -7,9 +7,9 @@ from pathlib import Path
 from random import Random
 from time import monotonic
 
-from tests.faults.conftest import Figures
 from tests.faults.forms import takes_long, times
 from tests.faults.processes import LOOK_AGAIN_S, cell_processes, children, ends
+from tests.figures import Figures
 from tests.kept import ROOT, digest, import_command, kept, made_sample
 
 KILLS = times(4, 20)

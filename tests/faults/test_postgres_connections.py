@@ -32,6 +32,7 @@ from tests.databases import Cell
 from tests.faults.cutting import TO_CLIENT, TO_SERVER, CutConnection
 from tests.faults.forms import takes_long, times
 from tests.faults.postgres_cell import all_events
+from tests.figures import Figures
 from tests.kernel.toys import CALLER, JarRequest, Jars, Tally, drain, events, jar_views, labels, parked, tag_id
 
 ROUNDS = times(1, 50)
@@ -68,7 +69,7 @@ def make_surely(jars: Jars, name: str, failures: Counter[str]) -> Receipt:
 
 
 @takes_long
-def test_wherever_the_connection_breaks_the_caller_is_told_what_is_known(postgres_cell: Cell) -> None:
+def test_wherever_the_connection_breaks_the_caller_is_told_what_is_known(postgres_cell: Cell, figures: Figures) -> None:
     """Told as lost, nothing was recorded; told as in doubt, the same request finds out; never twice."""
     house = postgres_cell.house()
     house.make()
@@ -95,11 +96,15 @@ def test_wherever_the_connection_breaks_the_caller_is_told_what_is_known(postgre
     assert [(one.position, one.id) for one in receipts] == [(one.position, one.record.stream) for one in found[2:]]
     # One that was told as lost was not recorded; where a single statement does it all, none is told so.
     assert {"done, recorded", "log-in-doubt, recorded"} <= known.keys() <= TOLD, known
+    in_doubt = sum(count for what, count in known.items() if what.startswith("log-in-doubt"))
+    figures(cuts=known.total(), acknowledged=len(receipts), in_doubt=in_doubt, lost=0, doubled=0)
     house.close()
 
 
 @takes_long
-def test_while_an_administrator_ends_connections_nothing_is_lost_doubled_or_parked(postgres_cell: Cell) -> None:
+def test_while_an_administrator_ends_connections_nothing_is_lost_doubled_or_parked(
+    postgres_cell: Cell, figures: Figures
+) -> None:
     house = postgres_cell.house()
     house.make()
     view = house.views_database("jars")
@@ -147,6 +152,7 @@ def test_while_an_administrator_ends_connections_nothing_is_lost_doubled_or_park
         assert again == f"{name} again"
     assert failures.total() > 0
     assert failures.keys() <= {"storage-lost", "log-in-doubt"}
+    figures(connections_ended=ENDED, acknowledged=len(recorded), refused=failures.total(), lost=0, parked=0, seed=SEED)
     house.close()
 
 
@@ -193,7 +199,7 @@ def make_many(
 @takes_long
 @pytest.mark.parametrize("write", [Postgres.write, Postgres.write_once])
 def test_a_write_whose_end_was_not_heard_is_in_doubt(
-    postgres_cell: Cell, write: Callable[[Postgres], AbstractContextManager[Session]]
+    postgres_cell: Cell, figures: Figures, write: Callable[[Postgres], AbstractContextManager[Session]]
 ) -> None:
     """And one that is told as lost was not committed."""
     house = postgres_cell.house()
@@ -221,6 +227,7 @@ def test_a_write_whose_end_was_not_heard_is_in_doubt(
 
     assert {"done, recorded", "log-in-doubt, recorded"} <= known.keys() <= TOLD, known
     assert ("storage-lost, not recorded" in known) == (write is Postgres.write), known
+    figures(cuts=known.total(), **{what.replace(", ", "_").replace(" ", "_"): count for what, count in known.items()})
     house.close()
 
 

@@ -16,6 +16,7 @@ from services.kernel.errors import InDoubt
 from services.kernel.house import House
 from tests.faults.forms import takes_long, times
 from tests.faults.postgres_cell import under_load
+from tests.figures import Figures
 from tests.kernel.toys import JarRequest, Jars, events
 from tests.private_postgres import PrivatePostgres, postgres_pair
 
@@ -31,7 +32,8 @@ def address_of(*servers: PrivatePostgres) -> str:
 
 
 @takes_long
-def test_failing_over_to_the_synchronous_standby_loses_nothing_acknowledged(tmp_path: Path) -> None:
+def test_failing_over_to_the_synchronous_standby_loses_nothing_acknowledged(tmp_path: Path, figures: Figures) -> None:
+    acknowledged = 0
     for number in range(ROUNDS):
         with (
             postgres_pair() as (primary, standby),
@@ -44,9 +46,13 @@ def test_failing_over_to_the_synchronous_standby_loses_nothing_acknowledged(tmp_
             callers.wait_for_trouble()
             standby.promote()
             callers.wait_for_more(10)
+        acknowledged += len(callers.acknowledged)
+    figures(failovers=ROUNDS, acknowledged=acknowledged, lost=0)
 
 
-def test_what_the_standby_has_not_confirmed_is_not_acknowledged_by_whatever_way(tmp_path: Path) -> None:
+def test_what_the_standby_has_not_confirmed_is_not_acknowledged_by_whatever_way(
+    tmp_path: Path, figures: Figures
+) -> None:
     """With a control: those who do not wait for the standby lose what they were told is done."""
     with ExitStack() as stack:
         primary, standby = stack.enter_context(postgres_pair())
@@ -77,6 +83,7 @@ def test_what_the_standby_has_not_confirmed_is_not_acknowledged_by_whatever_way(
         again = [make(waiting, name) for name in ("cancelled", "in flight")]
         assert [receipt.position for receipt in again] == [2, 3]
         assert [make(waiting, name) for name in ("confirmed", "cancelled", "in flight")] == [confirmed, *again]
+    figures(failovers=1, acknowledged=1, in_doubt=3, lost=0, lost_without_waiting=1)
 
 
 class HousedJars(Jars):

@@ -5,6 +5,7 @@ from random import Random
 
 from tests.faults.forms import takes_long, times
 from tests.faults.postgres_cell import under_load
+from tests.figures import Figures
 from tests.private_postgres import private_postgres
 
 STOPS = times(3, 40)
@@ -12,7 +13,9 @@ SEED = 11
 
 
 @takes_long
-def test_stopped_under_load_postgres_loses_nothing_and_the_cell_goes_on_by_itself(tmp_path: Path) -> None:
+def test_stopped_under_load_postgres_loses_nothing_and_the_cell_goes_on_by_itself(
+    tmp_path: Path, figures: Figures
+) -> None:
     random = Random(SEED)  # noqa: S311 - moments, not secrets
     with private_postgres() as server, under_load(server.address, tmp_path / "cell") as callers:
         for _ in range(STOPS):
@@ -21,3 +24,4 @@ def test_stopped_under_load_postgres_loses_nothing_and_the_cell_goes_on_by_itsel
             callers.wait_for_trouble()
             server.start()
         callers.wait_for_more(10)
+    figures(stops=STOPS, acknowledged=len(callers.acknowledged), refused=callers.troubles.total(), lost=0, seed=SEED)

@@ -26,10 +26,10 @@ from services.kernel.events import log_event
 from services.kernel.house import House
 from services.kernel.log.port import Recorded
 from services.kernel.merkle import Edge, leaf_hash
-from tests.faults.conftest import Figures
 from tests.faults.disk import Disk, Done, recorded
 from tests.faults.forms import takes_long, times
 from tests.faults.power import Image, boundaries_of, images
+from tests.figures import Figures
 from tests.history import Played, played, verified
 from tests.scene import edited, install_item, open_case, register_customer
 
@@ -179,6 +179,7 @@ def test_a_power_cut_takes_nothing_that_was_told(memory: Path, figures: Figures)
     figures(images=seen, boundaries=boundaries_of(journal), acknowledged=told, lost=0, corrupt=0, seed=SEED)
 
 
+@takes_long
 def test_files_that_are_not_synced_at_each_commit_lose_what_was_told(
     memory: Path, figures: Figures, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,10 +16,10 @@ from kept.customer.v1.service_pb2_grpc import CustomerServiceStub
 
 from services.kernel.database import PATIENCE_S, SQLite
 from services.kernel.errors import Unavailable
-from tests.faults.conftest import Figures
 from tests.faults.forms import FORM, takes_long, times
 from tests.faults.live import LiveCell, People, assert_each_is_there_once, live_cell, stands, wait_until_all_is_read
 from tests.faults.processes import cell_processes, ends, stopped
+from tests.figures import Figures
 from tests.scene import edited, register_customer
 
 MEANWHILE = times(40, 400)

@@ -29,10 +29,10 @@ from services.kernel.config import read_settings
 from services.kernel.house import House
 from services.kernel.log.positions import Fenced, Positions
 from services.kernel.views import ViewFollower
-from tests.faults.conftest import Figures
 from tests.faults.forms import takes_long, times
 from tests.faults.live import LiveCell, People, assert_every_effect_once, live_cell, wait_until_all_is_read
 from tests.faults.newer import NEW_EVENT, made
+from tests.figures import Figures
 from tests.history import verified
 from tests.kept import ROOT
 from tests.kernel.toys import labelled, save

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]  # has no types
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from tests.gateway.fakes import FakeCell
 from tests.gateway.sample import NOW, answers
+from tests.needed import missing
 
 WIDE, NARROW = (1280, 900), (390, 844)
 SCHEMES = {"en": "light", "zh-CN": "dark"}  # each language once, each colour scheme once
@@ -71,8 +71,7 @@ def browser() -> Iterator[Browser]:
     """Skips, with the reason, where there is none; in CI that is a failure."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if found is None:
-        reason = "there is no chromium on the PATH: the console was not looked at"
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+        missing("there is no chromium on the PATH: the console was not looked at")
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if os.getuid() == 0 else [])
         yield launched

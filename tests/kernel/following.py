@@ -50,8 +50,16 @@ class Hindered(Trouble):
             Path(path + ".go").read_text()
 
 
+class Closing(ViewFollower):
+    """Says when it is closed."""
+
+    def close(self) -> None:
+        sys.stderr.write(f"{self.name} is closed\n")
+        super().close()
+
+
 def views(house: House) -> Follower:
-    made = ViewFollower(jar_views(Hindered()), house.log, house.views_database("jars"), house.view_bell)
+    made = Closing(jar_views(Hindered()), house.log, house.views_database("jars"), house.view_bell)
     made._limit = 1
     return made
 

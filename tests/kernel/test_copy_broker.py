@@ -18,6 +18,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from services.kernel.copy.broker import BrokerAway, Link
+from tests.broker import eventually
+from tests.kernel.copying import through
+from tests.proxy import proxy_to
 
 NOW = datetime.datetime.now(datetime.UTC)
 
@@ -44,6 +47,22 @@ def authority(tmp_path: Path) -> Path:
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return tmp_path / "ca.crt"
+
+
+def test_a_connection_that_gets_no_channel_is_closed(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the broker allows no more of them."""
+
+    def refuse(_: object) -> None:
+        raise ConnectionError("no channel")
+
+    monkeypatch.setattr("amqp.connection.Connection.channel", refuse)
+    with proxy_to(broker) as proxy:
+        with pytest.raises(BrokerAway) as refused:
+            Link(through(proxy, broker), "kept tests")
+
+        assert proxy.accepted == 1
+        eventually(lambda: proxy.living == 0)
+    assert refused  # with what its frames hold, so that no collector has closed it
 
 
 @pytest.fixture

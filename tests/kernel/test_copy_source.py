@@ -42,6 +42,23 @@ def test_a_copy_that_is_there_is_read_and_the_log_is_not(
     assert found[:2500] == house.log.read(0, 3000)
 
 
+def test_it_closes_with_the_house(house: House, copy: Copy, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.kernel.copy.consumer.LISTENED_S", 0.05)
+    told(house, 1, 10)
+    publish_all(relay)
+    worker = House(house.settings)
+    source = CopySource(worker.log, copy.address)
+    worker.read_from(source)
+    assert worker.source.read(0, 10) == house.log.read(0, 10)
+    thread = source._consumer._thread
+    assert thread is not None
+    assert thread.is_alive()
+
+    worker.close()
+
+    assert not thread.is_alive()
+
+
 def test_at_the_head_it_waits_for_the_relay_rather_than_read_the_log(
     house: House, log: Watched, relay: Relay, copied: CopySource, monkeypatch: pytest.MonkeyPatch
 ) -> None:

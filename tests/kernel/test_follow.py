@@ -31,6 +31,7 @@ from services.kernel.views import ViewFollower
 from tests.databases import Cell
 from tests.kernel.toys import CALLER, NOW, Tally, drain, events, given, jar_views, labelled, told
 
+CLOSED = "jars-views is closed\n"
 ENOUGH = timedelta(seconds=60)
 
 
@@ -223,13 +224,15 @@ def test_who_has_lost_its_lease_takes_it_again_and_goes_on(house: House, cell: C
             ).fetchone()
         assert ended == (1,)
         assert process.stderr is not None
-        said = [process.stderr.readline() for _ in FOLLOWERS]
+        said = [process.stderr.readline() for _ in (*FOLLOWERS, "closed")]
         given(house.log, labelled("a", 1, "x"), labelled("a", 2, "y"))
         drained(house)
 
         assert (history(house), told(house.log, "a")) == (["x y"], [2])
-        ends(process)
-    assert sorted(said) == [f"WARNING:services.kernel.follow:{name}: its lease was lost\n" for name in FOLLOWERS]
+        last = ends(process)
+    lost = [f"WARNING:services.kernel.follow:{name}: its lease was lost\n" for name in FOLLOWERS]
+    assert sorted(said) == [*lost, CLOSED]
+    assert last == CLOSED
 
 
 @pytest.mark.parametrize("address", ["sqlite"], indirect=True)

@@ -2,9 +2,10 @@
 
 import pytest
 
+from tests.figures import Totals
 from tests.simulation.seeds import chunks, run
 
 
 @pytest.mark.parametrize("seeds", chunks(2), ids=lambda seeds: f"{seeds.start}-{seeds.stop - 1}")
-def test_nothing_is_lost_doubled_or_reordered(seeds: range) -> None:
-    run(seeds)
+def test_nothing_is_lost_doubled_or_reordered(seeds: range, totals: Totals) -> None:
+    run(seeds, totals)

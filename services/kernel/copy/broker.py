@@ -54,7 +54,11 @@ class Link:
     def __init__(self, address: str, purpose: str) -> None:
         with _told():
             self._connection = _connected(address, purpose)
-            self._channel = self._connection.channel()
+            try:
+                self._channel = self._connection.channel()
+            except BaseException:
+                self.close()
+                raise
         self._confirms: Confirms | None = None
         self._refused = self._gone = False
         self._beaten = 0.0

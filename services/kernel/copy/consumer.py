@@ -25,6 +25,7 @@ PREFETCH = 200
 # Further back than this, reading on costs more than another consumer.
 NEAR = 2000
 LISTENED_S, LISTENED_WHEN_FULL_S = 1.0, 0.02
+CLOSED_WITHIN_S = 2.0
 FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.2, 5.0
 _log = logging.getLogger(__name__)
 
@@ -73,12 +74,14 @@ class Consumer:
             self._doubted = True
 
     def close(self) -> None:
+        """Its thread ends when it has listened for once more. One that is just waiting for a broker that does not answer ends
+        with the process."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
             thread = self._thread
         if thread is not None:
-            thread.join()
+            thread.join(CLOSED_WITHIN_S)
 
     # In the thread
 

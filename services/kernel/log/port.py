@@ -43,6 +43,12 @@ class Source(Protocol):
         """Events after a position, dense and in order, at most `limit`."""
 
 
+class Copy(Source, Protocol):
+    """A source that is open until it is closed."""
+
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Which events are meant: those that match each of these; an empty one matches everything."""

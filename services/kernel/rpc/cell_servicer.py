@@ -5,8 +5,9 @@ from typing import Any
 import grpc
 from kept.cell.v1 import service_pb2 as m
 from kept.cell.v1.service_pb2_grpc import CellServiceServicer, add_CellServiceServicer_to_server
+from kept.common.v1.record_pb2 import Receipt
 
-from services.kernel.application import Command
+from services.kernel.application import Caller, Command
 from services.kernel.cell import CellApplication
 from services.kernel.clock import timestamp
 from services.kernel.house import House
@@ -50,21 +51,25 @@ class CellServicer(CellServiceServicer):
         )
 
     def ReleaseParked(self, request: m.ReleaseParkedRequest, context: grpc.ServicerContext) -> m.ReleaseParkedResponse:
-        for field in ("follower", "key"):
-            check_text(field, getattr(request, field))
-        check_text("reason", request.reason, most=500)
-        receipt = self._application.release_parked(
-            self._command(request),
-            follower=request.follower,
-            key=request.key,
-            skip_first=request.skip_first,
-            reason=request.reason,
-            position=request.position,
-        )
-        return m.ReleaseParkedResponse(receipt=receipt)
+        return m.ReleaseParkedResponse(receipt=released(self._application, current_caller(), request))
 
     def _command(self, request: Any) -> Command:
         return self._application.command(current_caller(), request)
+
+
+def released(application: CellApplication, caller: Caller, request: m.ReleaseParkedRequest) -> Receipt:
+    """Records what the request asks for. Raises what `CellApplication.release_parked` does, and invalid-argument."""
+    for field in ("follower", "key"):
+        check_text(field, getattr(request, field))
+    check_text("reason", request.reason, most=500)
+    return application.release_parked(
+        application.command(caller, request),
+        follower=request.follower,
+        key=request.key,
+        skip_first=request.skip_first,
+        reason=request.reason,
+        position=request.position,
+    )
 
 
 def register(server: grpc.Server, house: House) -> str:

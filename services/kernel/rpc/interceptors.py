@@ -90,7 +90,7 @@ def measured(name: str, context: Any) -> Iterator[None]:
     try:
         with span(name, parent, trace.SpanKind.SERVER):
             _refuse_expired(context)
-            _caller.set(_identify(name, str(metadata.get(PRINCIPAL, "")), str(metadata.get(TENANT, ""))))
+            _caller.set(identify(name, str(metadata.get(PRINCIPAL, "")), str(metadata.get(TENANT, ""))))
             yield
     finally:
         call_duration.record(time.monotonic() - started, {"rpc.method": name})
@@ -103,7 +103,8 @@ def _refuse_expired(context: Any) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _identify(method: str, principal: str, tenant: str) -> Caller:
+def identify(method: str, principal: str, tenant: str) -> Caller:
+    """Raises principal-missing and tenant-missing, also for names that could be nobody's."""
     if not _PRINCIPAL.fullmatch(principal):
         raise Unauthenticated("principal-missing", f"say who calls in metadata {PRINCIPAL}, for example user:ana")
     if not _TENANT.fullmatch(tenant):
