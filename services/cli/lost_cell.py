@@ -6,8 +6,9 @@ Each source is one that somebody has kept elsewhere: the old cell itself, other 
 import base64
 import json
 import sqlite3
+import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from services.cli.addresses import POSTGRES
 from services.cli.backup_folder import KEYS, LOG, MANIFEST, ReadOnly
 from services.cli.followers_report import kinds
 from services.cli.table import RELAY
-from services.cli.up import running_cell
+from services.cli.up import CellRuns, only_cell_in
 from services.kernel import erasure
 from services.kernel.config import LONGEST_CELL, Settings
 from services.kernel.database import Database, SQLite
@@ -26,6 +27,8 @@ from services.kernel.errors import KeptError, Misconfigured
 from services.kernel.lease import PostgresLeases
 from services.kernel.log.epoch import epoch_of
 from services.kernel.log.moved import mark_of
+
+ENDS_WITHIN_S = 2.0
 
 
 @dataclass
@@ -121,24 +124,36 @@ def _refuse_running(old: str, cell: str, log: Database) -> None:
     if not old.startswith(POSTGRES):
         folder = Path(old)
         settings = Settings(folder, cell, "", development=False, otlp_endpoint=None, master_key=folder / "master.key")
-        if running_cell(settings) is not None:
-            raise Misconfigured(f"{old}: the old cell still runs; stop it first")
+        try:
+            with suppress(FileNotFoundError), only_cell_in(settings):  # without its run folder none was ever started
+                pass
+        except CellRuns as error:
+            raise Misconfigured(f"{old}: the old cell still runs; stop it first") from error
         return
+    until = time.monotonic() + ENDS_WITHIN_S
+    while who := _at_work(old, cell, log):
+        if time.monotonic() >= until:
+            raise Misconfigured(f"--old: the old cell still runs: {who}; stop it first")
+        time.sleep(0.05)  # who has just stopped may still be known to the server
+
+
+def _at_work(old: str, cell: str, log: Database) -> str:
+    """Who works on a PostgreSQL cell; empty when nobody does."""
     leases = PostgresLeases(old, cell)
     with closing(leases):
         holders = {holder.process for holder in leases.holders([RELAY, *(name for name, _ in kinds())]).values()}
     if holders:
-        raise Misconfigured(f"--old: the old cell still runs, in {', '.join(sorted(holders))}; stop it first")
+        return f"in {', '.join(sorted(holders))}"
     # An API process holds no lease, and records. The server knows who has the log open, by the name they connect with.
     sql = """SELECT pid FROM pg_stat_activity WHERE pid <> pg_backend_pid()
              AND datname = current_database() AND application_name = ? ORDER BY pid"""
     with log.read() as session:
         pids = [str(pid) for (pid,) in session.execute(sql, (f"kept:{_schema(cell)}_log",)).fetchall()]
-    if pids:
-        raise Misconfigured(
-            f"--old: the old cell still runs: its log is open; stop it first, and where its machine is gone, end the server's"
-            f" sessions (pg_terminate_backend of {', '.join(pids)})"
-        )
+    if not pids:
+        return ""
+    return (
+        f"its log is open in sessions {', '.join(pids)} (end those of a machine that is gone with pg_terminate_backend)"
+    )
 
 
 def _schema(cell: str) -> str:

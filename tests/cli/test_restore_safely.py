@@ -206,7 +206,6 @@ def test_an_old_cell_that_still_runs_is_refused(sqlite_cell: Cell) -> None:
     settings = sqlite_cell.settings
     folder = backed_up(settings, "a")
     House(settings).make_folders()
-    (settings.run / "cell.json").write_text(json.dumps({"pid": 1, "targets": {}, "processes": {}}))
 
     with only_cell_in(settings):
         done = run("restore", folder, "--old", settings.data, settings=beside(settings, "new"))
