@@ -15,7 +15,9 @@ ENDS = pytest.mark.parametrize(("ci", "ends"), [("true", Failed), ("", Skipped)]
 
 
 @ENDS
-def test_what_is_missing_skips_and_in_ci_fails(ci: str, ends: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_skips_and_in_ci_fails(
+    ci: str, ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CI", ci)
 
     with pytest.raises((Skipped, Failed), match="no such thing") as told:
@@ -25,7 +27,9 @@ def test_what_is_missing_skips_and_in_ci_fails(ci: str, ends: type[Exception], m
 
 
 @ENDS
-def test_a_hidden_sqlite_library_is_missing(ci: str, ends: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hidden_sqlite_library_is_missing(
+    ci: str, ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace())
 
@@ -37,7 +41,7 @@ def test_a_hidden_sqlite_library_is_missing(ci: str, ends: type[Exception], monk
 
 @ENDS
 def test_the_right_to_a_mount_namespace_is_missing(
-    ci: str, ends: type[Exception], monkeypatch: pytest.MonkeyPatch
+    ci: str, ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CI", ci)
     monkeypatch.setattr(shutil, "which", lambda _: None)
