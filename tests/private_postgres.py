@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ import psycopg
 from tests.needed import missing
 
 READY_WITHIN_S = 30.0
+ASKED_EACH_S = 0.02
 # Below those that outgoing connections take: nobody gets the port while its server is down.
 PORTS = range(20_000, 32_000)
 SETTINGS = """
@@ -127,10 +129,11 @@ class PrivatePostgres:
 
     def wait_until(self, condition: LiteralString) -> None:
         """Until this SELECT gives true."""
-        until = time.monotonic() + READY_WITHIN_S
+        until, pause = time.monotonic() + READY_WITHIN_S, threading.Event()
         with self.connect() as connection:
             while connection.execute(condition).fetchone() != (True,):
                 assert time.monotonic() < until, condition
+                pause.wait(ASKED_EACH_S)  # nobody sets it: PostgreSQL tells nobody of these
 
     def promote(self) -> None:
         """Makes a standby the primary; returns when it takes writes."""

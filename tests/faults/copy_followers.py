@@ -25,6 +25,7 @@ from services.kernel.log.port import Recorded  # noqa: E402
 from services.kernel.policy import PolicyFollower  # noqa: E402
 from services.kernel.ready import announce_ready  # noqa: E402
 from services.kernel.views import ViewFollower  # noqa: E402
+from tests.kernel.signals import signalled  # noqa: E402
 from tests.kernel.toys import Tally, jar_views  # noqa: E402
 
 
@@ -70,20 +71,16 @@ def main() -> int:
     JarsWorker.house = house
     runner = ServiceRunner()
     runner.add_service(JarsWorker)
-    asked: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, lambda number, _: asked.append(number))
+    asked = signalled(signal.SIGTERM, signal.SIGUSR1)
     runner.start()
     announce_ready()
     told = 0
-    while signal.SIGTERM not in asked:
-        if asked:
-            asked.clear()
-            sys.stderr.write(f"lately from the copy: {source.given - told}\n")
-            told = source.given
-        eventlet.sleep(0.02)  # a signal alone does not wake eventlet's hub
+    while asked() != signal.SIGTERM:
+        sys.stderr.write(f"lately from the copy: {source.given - told}\n")
+        told = source.given
     runner.stop()
     runner.wait()
+    house.close()
     return 1 if "grpc" in sys.modules else 0
 
 

@@ -30,6 +30,7 @@ from services.kernel.policy import PolicyFollower  # noqa: E402
 from services.kernel.ready import announce_ready  # noqa: E402
 from services.kernel.telemetry import start_telemetry  # noqa: E402
 from services.kernel.views import ViewFollower  # noqa: E402
+from tests.kernel.signals import signalled  # noqa: E402
 from tests.kernel.toys import Tally, Trouble, jar_views  # noqa: E402
 
 FAULTY, SLOW = "faulty", "slow "
@@ -91,12 +92,10 @@ def main() -> int:
     JarsWorker.house = house
     runner = ServiceRunner()
     runner.add_service(JarsWorker)
-    told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    asked = signalled(signal.SIGTERM)
     runner.start()
     announce_ready()
-    while not told:
-        eventlet.sleep(0.02)  # a signal alone does not wake eventlet's hub
+    asked()
     runner.stop()
     runner.wait()
     house.close()
