@@ -20,7 +20,7 @@ from tests.figures import Figures
 from tests.kernel.toys import JarRequest, Jars, events
 from tests.private_postgres import PrivatePostgres, postgres_pair
 
-ROUNDS = times(1, 8)
+ROUNDS = times(1, 4)
 BEFORE = 60
 ONE_WAITS = "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 

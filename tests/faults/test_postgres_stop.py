@@ -8,7 +8,7 @@ from tests.faults.postgres_cell import under_load
 from tests.figures import Figures
 from tests.private_postgres import private_postgres
 
-STOPS = times(3, 40)
+STOPS = times(3, 20)
 SEED = 11
 
 

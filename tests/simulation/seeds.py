@@ -8,7 +8,7 @@ from tests.simulation.run import simulate
 
 FILES = 4
 CHUNK = 25
-SEEDS = times(2000, 60_000)
+SEEDS = times(2000, 12_000)
 
 
 def chunks(of_file: int) -> list[range]:
