@@ -243,7 +243,8 @@ class SQLite(Database):
             connection.execute("COMMIT")
         except sqlite3.OperationalError as error:
             if _code(error) == sqlite3.SQLITE_IOERR:
-                raise InDoubt from error  # what was written may be found again when the file is next opened
+                # What was written may be found again when the file is next opened.
+                raise InDoubt(str(_unavailable(error, str(self.path)))) from error
             raise
         self._writing.release()
 

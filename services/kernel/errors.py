@@ -71,8 +71,9 @@ class Unavailable(KeptError):
 class InDoubt(Unavailable):
     """It may have been recorded or not; sent again, the same request id finds out."""
 
-    def __init__(self) -> None:
-        super().__init__("log-in-doubt", "it is not known whether this was recorded; send the same again")
+    def __init__(self, why: str = "") -> None:
+        doubt = "it is not known whether this was recorded; send the same again"
+        super().__init__("log-in-doubt", f"{why}; {doubt}" if why else doubt)
 
 
 class Overloaded(Unavailable):

@@ -17,8 +17,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
 
+import psycopg
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from services.cli.imports.sample import write_sample
 from services.kernel.config import read_settings
@@ -63,13 +67,24 @@ def folder() -> Iterator[Path]:
     shutil.rmtree(path)
 
 
+@pytest.fixture
+def empty_database(postgres: str) -> Iterator[str]:
+    """Each section has a database of its own."""
+    name = f"kept_readme_{uuid4().hex[:12]}"
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
+    yield urlsplit(postgres)._replace(path=f"/{name}").geturl()
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
+
+
 @pytest.mark.parametrize("section", [name for name, steps in SECTIONS.items() if steps])
 def test_the_commands_of_a_section_do_what_it_shows(section: str, folder: Path, request: pytest.FixtureRequest) -> None:
     steps = [step for step in SECTIONS[section] if step[1] not in LEFT_OUT]
     while steps:
         _, command, shown = steps.pop(0)
         if REAL_DATABASE in command:
-            command = command.replace(REAL_DATABASE, request.getfixturevalue("postgres"))
+            command = command.replace(REAL_DATABASE, request.getfixturevalue("empty_database"))
         if not any(command.endswith(name) or f"{name} " in command for name in STAYING):
             compare(shown, run(["bash", "-c", command], folder))
             continue
