@@ -96,9 +96,10 @@ def put(session: Session, one: Waiting) -> None:
     )  # fmt: skip
 
 
-def take_out(session: Session, notices: Iterable[UUID]) -> None:
-    for notice in notices:
-        session.execute("DELETE FROM notice_outbox WHERE notice_id = ?", (notice,))
+def take_out(session: Session, notices: Iterable[UUID]) -> int:
+    """Returns how many were there."""
+    sql = "DELETE FROM notice_outbox WHERE notice_id = ?"
+    return sum(session.execute(sql, (notice,)).rowcount for notice in notices)
 
 
 def due(session: Session, now: int, most: int) -> list[Waiting]:

@@ -24,7 +24,7 @@ from services.kernel.follower import TRANSIENT, Batch
 from services.kernel.lockstep import Lockstep
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import Entry, Move, Save
-from services.kernel.log.positions import Positions
+from services.kernel.log.positions import Fenced, Positions
 from services.kernel.privacy import Place, Sealer
 from services.notification import outbox
 from services.notification.contact import Contact, read_contact
@@ -120,7 +120,10 @@ class SenderFollower(Decider):
         """Raises Fenced, VersionConflict when another sender was quicker."""
 
         def recorded(session: Session) -> Sequence[Save]:
-            outbox.take_out(session, [one.notice_id for one in waiting])
+            # The position alone is no fence here: it moves only for who stands at the head. Whoever put one back that another
+            # sender has recorded meanwhile would send it for ever.
+            if outbox.take_out(session, [one.notice_id for one in waiting]) != len(waiting):
+                raise Fenced("follower-fenced", follower=NAME, expected=stood_at)
             for one, outcome in zip(waiting, outcomes, strict=True):
                 if outcome is None:
                     outbox.put(session, one)

@@ -21,6 +21,7 @@ from services.kernel.errors import VersionConflict
 from services.kernel.events import log_event
 from services.kernel.lockstep import Lockstep
 from services.kernel.log.positions import Fenced
+from services.notification import outbox
 from services.notification.channels.mailbox import Mailbox
 from services.notification.outgoing import Outgoing, PermanentFailure, TemporaryFailure
 from services.notification.sender import ACTOR, MOST_TRIES, NAME, Channels, SenderFollower
@@ -322,6 +323,24 @@ def test_a_crash_after_sending_leaves_one_message_and_one_record(
 
 def _crash(*_: object) -> None:
     raise Crash
+
+
+def test_a_stale_sender_puts_nothing_back_that_another_has_recorded(at_nine: Office, cell: Cell) -> None:
+    """Away from the head a position does not move, so it is no fence: what was put back would be sent for ever."""
+    for line in at_nine.lines.values():
+        line.troubles = [TemporaryFailure("busy")]
+    at_nine.open_case()
+    at_nine.clock.set(NINE + timedelta(hours=1))
+    with at_nine.house.log.database.read() as session:
+        waiting = outbox.due(session, micros(NINE + timedelta(hours=1)), 10)
+    with at_nine.house.log.database.write() as session:
+        outbox.take_out(session, [one.notice_id for one in waiting])
+
+    with pytest.raises(Fenced):
+        at_nine.sender._record_all(waiting, [None], at_nine.sender.position())
+
+    assert len(waiting) == 1
+    assert at_nine.sender.next_due() is None
 
 
 def test_a_stale_sender_records_nothing(at_nine: Office, cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
