@@ -8,17 +8,17 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote, urlsplit
-from uuid import uuid4
 
 import psycopg
 from psycopg.sql import SQL, Identifier
 
+from loadtests.cells import postgres_database
 from loadtests.filler import fill
 from loadtests.library_cases import Library
 from loadtests.measure import Ratio, command, measure, tell
@@ -49,13 +49,10 @@ RATIOS = (
 def main() -> int:
     parser = command(__doc__)
     parser.add_argument("--events", type=int, default=100_000, help="how many each store has")
-    parser.add_argument(
-        "--database", default="postgresql://postgres@127.0.0.1:5432/postgres", help="a server's address"
-    )
     arguments = parser.parse_args()
     with collecting_seldom(), ExitStack() as stack:  # of all sides alike
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kept-replay-")))
-        address = stack.enter_context(_database(arguments.database))
+        address = stack.enter_context(postgres_database())
         sides: dict[str, Callable[[], float]] = {}
         for name, at in (("postgresql", address), ("sqlite", "")):
             house = _filled(stack, folder / name, at, arguments.events)
@@ -164,19 +161,6 @@ def _environment(folder: Path, address: str) -> dict[str, str]:
         "POSTGRES_USER": unquote(parts.username or ""),
         "POSTGRES_PASSWORD": unquote(parts.password or ""),
     }
-
-
-@contextmanager
-def _database(server: str) -> Iterator[str]:
-    """The address of a database that goes afterwards."""
-    name = f"kept_replay_{uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as admin:
-        admin.execute(SQL("CREATE DATABASE {}").format(Identifier(name)))
-    try:
-        yield urlsplit(server)._replace(path=f"/{name}").geturl()
-    finally:
-        with psycopg.connect(server, autocommit=True) as admin:
-            admin.execute(SQL("DROP DATABASE {} WITH (FORCE)").format(Identifier(name)))
 
 
 if __name__ == "__main__":

@@ -13,14 +13,14 @@ from kept.cell.v1.events_pb2 import ParkedKeyReleased
 
 from services.kernel.database import Database, Session
 from services.kernel.errors import Misconfigured, Unavailable, VersionConflict
-from services.kernel.events import LogEvent, full_name, log_event
+from services.kernel.events import LogEvent, log_event
+from services.kernel.lockstep import RELEASED
 from services.kernel.log.event_log import EventLog
 from services.kernel.log.port import NotAtHead, Recorded, Source
 from services.kernel.log.positions import Fenced, Parked, Positions
 from services.kernel.log.reader import opened
 
 BATCH = 500
-RELEASED = full_name(ParkedKeyReleased)
 # Not the event's fault: the same batch is tried again.
 TRANSIENT = (Unavailable, Misconfigured, Fenced, NotAtHead, VersionConflict)
 _log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """PostgreSQL's append of a whole batch in one call: one round trip, one transaction, nothing decided outside the server.
 
-What it does is what `_Batch` in event_log does row by row, and the same contract suite holds both to it. It commits all of
-a batch or nothing: where anything in it conflicts, whoever called it sorts that out row by row.
+What it does is what `batch.Batch` does row by row, and the same contract suite holds both to it. It commits all of a batch or
+nothing: where anything in it conflicts, whoever called it leaves that out and calls again.
 """
 
 from collections.abc import Sequence
